@@ -1,0 +1,48 @@
+"""Child registries of mmengine's roots, scope ``mmdcls``.
+
+A config names our components as ``mmdcls.X`` whatever its ``default_scope``; with
+``locations`` a registry imports what it needs when it is first asked. Nothing but
+mmengine is imported here: mmengine logs an ImportError of this file and goes on
+without it.
+"""
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import (
+    OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+)
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry
+
+MODELS = Registry(
+    'model',
+    parent=MMENGINE_MODELS,
+    scope='mmdcls',
+    locations=['mmdcls.layers', 'mmdcls.models'],
+)
+HOOKS = Registry(
+    'hook', parent=MMENGINE_HOOKS, scope='mmdcls', locations=['mmdcls.engine']
+)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='mmdcls',
+    locations=['mmdcls.engine'],
+)
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, scope='mmdcls', locations=['mmdcls.datasets']
+)
+TRANSFORMS = Registry(
+    'transform',
+    parent=MMENGINE_TRANSFORMS,
+    scope='mmdcls',
+    locations=['mmdcls.datasets'],
+)
+METRICS = Registry(
+    'metric',
+    parent=MMENGINE_METRICS,
+    scope='mmdcls',
+    locations=['mmdcls.evaluation'],
+)
