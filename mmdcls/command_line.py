@@ -1,0 +1,88 @@
+"""The flags that tools/train.py, tools/test.py and others have in common.
+
+Kept free of torch, so that ``--device cpu`` can hide the GPUs before torch looks for
+them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def parse_arguments(
+    parser: argparse.ArgumentParser, argv: list[str] | None = None
+) -> argparse.Namespace:
+    """Add mmengine's usual flags to ``parser``, parse, and hide the GPUs if asked.
+
+    Must run before torch is imported.
+
+    Args:
+        parser: Has the arguments of one tool.
+        argv: The command line without the program's name; defaults to the process's.
+    """
+    parser.add_argument('--work-dir', help='where logs, checkpoints and scores go')
+    parser.add_argument(
+        '--data-root', help="the data set's folder, in place of the config's"
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='automatic mixed precision (needs a GPU)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='settings of the config to override, as key=value',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes were started',
+    )
+    parser.add_argument(
+        '--device', choices=['auto', 'cpu'], default='auto', help='cpu hides the GPUs'
+    )
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    return args
+
+
+@contextmanager
+def one_sentence_errors() -> Iterator[None]:
+    """End the program with one sentence where mmdcls refuses what the user asked for.
+
+    An error that mmdcls raised itself (also one that mmengine's registry wrapped) names
+    what is wrong, so its sentence is printed and the exit code is 1. Any other error
+    keeps its traceback, and so do all when ``MMDCLS_TRACEBACK`` is set.
+    """
+    try:
+        yield
+    except Exception as error:
+        own = _raised_by_mmdcls(error)
+        if own is None or os.environ.get('MMDCLS_TRACEBACK'):
+            raise
+        sys.exit(f'error: {" ".join(str(own).split())}')
+
+
+def _raised_by_mmdcls(error: BaseException | None) -> BaseException | None:
+    """The latest error of the chain whose innermost frame is a file of mmdcls."""
+    while error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        if frames and PACKAGE in Path(frames[-1].filename).resolve().parents:
+            return error
+        error = error.__cause__ or error.__context__
+    return None

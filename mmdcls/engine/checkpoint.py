@@ -1,0 +1,159 @@
+"""Read checkpoints without running anything that is hidden in them.
+
+``torch.load(weights_only=True)`` refuses every object outside an allow-list, among them
+the ``HistoryBuffer`` that mmengine keeps its logs in, so that OpenMMLab cannot read its
+own checkpoints back. Importing this module allows exactly what these checkpoints hold,
+and makes mmengine read local and downloaded files through :func:`read_checkpoint`.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+
+HISTORY_BUFFER_STATISTICS = ('min', 'max', 'current', 'mean')
+NUMERIC_DTYPES = '?bBhHiIlLqQefdgFD'
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be used, said in one sentence that names the file."""
+
+
+def history_buffer_statistic(owner: object, name: str) -> Callable:
+    """Stand in for ``getattr`` in checkpoints, where it names HistoryBuffer's methods.
+
+    Args:
+        owner: What the checkpoint asks an attribute of.
+        name: Which attribute it asks for.
+
+    Returns:
+        One of HistoryBuffer's statistics.
+
+    Raises:
+        UnpicklingError: If anything else is asked for.
+    """
+    if owner is not HistoryBuffer or name not in HISTORY_BUFFER_STATISTICS:
+        raise pickle.UnpicklingError(
+            f'a checkpoint may not ask for the attribute {name!r} of {owner!r}'
+        )
+    return getattr(HistoryBuffer, name)
+
+
+def allow_openmmlab_globals() -> None:
+    """Add what OpenMMLab checkpoints hold to torch's allow-list, and nothing else."""
+    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+    allowed = [HistoryBuffer, np.ndarray, np.dtype]
+    allowed += [type(np.dtype(code)) for code in NUMERIC_DTYPES]
+    # numpy 1 and 2 keep these two under different names; files of both are around.
+    for module in ('numpy._core.multiarray', 'numpy.core.multiarray'):
+        for name in ('_reconstruct', 'scalar'):
+            allowed.append((getattr(multiarray, name), f'{module}.{name}'))
+    for builtins in ('builtins', '__builtin__'):
+        allowed.append((history_buffer_statistic, f'{builtins}.getattr'))
+    torch.serialization.add_safe_globals(allowed)
+
+
+def read_checkpoint(
+    filename: str | os.PathLike, map_location: str | torch.device | None = 'cpu'
+) -> dict:
+    """Read a checkpoint file; refuse, and do not run, anything but data.
+
+    Args:
+        filename: A file written by ``torch.save``, or a ``.safetensors`` file.
+        map_location: As in :func:`torch.load`.
+
+    Returns:
+        The dictionary in the file.
+
+    Raises:
+        CheckpointError: If the file is missing, is no complete checkpoint, holds
+            something that is not data, or is not a dictionary.
+    """
+    path = Path(filename).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"The checkpoint '{filename}' does not exist.")
+    try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import load_file
+
+            return load_file(path, device=str(map_location or 'cpu'))
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_refusal(path, error)) from error
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"'{filename}' is not a complete checkpoint ({reason})."
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(
+            f"'{filename}' holds a {type(checkpoint).__name__} instead of a dictionary "
+            'of tensors.'
+        )
+    return checkpoint
+
+
+def state_dict_of(filename: str | os.PathLike) -> dict:
+    """Read a checkpoint file's tensors, without the prefix that DDP adds.
+
+    Raises:
+        CheckpointError: As :func:`read_checkpoint`.
+    """
+    checkpoint = read_checkpoint(filename)
+    state_dict = checkpoint.get('state_dict', checkpoint)
+    return {name.removeprefix('module.'): value for name, value in state_dict.items()}
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    """Say what in the file was refused, as far as it can be told."""
+    try:
+        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # Files in torch's formats before 1.6 cannot be listed.
+        unsafe = []
+    if unsafe:
+        return (
+            f"'{path}' holds {', '.join(sorted(unsafe))}, which no checkpoint needs; "
+            'it was refused and nothing in it was run.'
+        )
+    reason = str(error).splitlines()[0].rstrip('.')
+    return f"'{path}' was refused and nothing in it was run: {reason}."
+
+
+def _read_local(filename: str, map_location=None) -> dict:
+    return read_checkpoint(filename, map_location)
+
+
+def _read_remote(
+    filename: str, map_location=None, model_dir=None, progress=True
+) -> dict:
+    """Download once a machine, as mmengine's loader does, and read safely."""
+    from mmengine.dist import barrier, get_dist_info
+    from torch.hub import download_url_to_file, get_dir
+
+    folder = Path(model_dir or os.path.join(get_dir(), 'checkpoints'))
+    path = folder / filename.rsplit('/', 1)[-1].split('?')[0]
+    if get_dist_info()[0] == 0 and not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            download_url_to_file(filename, str(path), progress=progress)
+        except OSError as error:
+            raise CheckpointError(
+                f"The checkpoint '{filename}' cannot be downloaded ({error}); fetch it "
+                'by hand and name the local file instead.'
+            ) from error
+    barrier()
+    return read_checkpoint(path, map_location)
+
+
+allow_openmmlab_globals()
+CheckpointLoader.register_scheme(prefixes='', loader=_read_local, force=True)
+CheckpointLoader.register_scheme(
+    prefixes=('http://', 'https://'), loader=_read_remote, force=True
+)

@@ -1,0 +1,262 @@
+"""From a command line to a runner: what tools/train.py and tools/test.py share."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from .checkpoint import CheckpointError, state_dict_of
+
+SPLITS = ('train', 'val', 'test')
+
+
+class ConfigError(ValueError):
+    """A config or an argument that cannot work, said in one sentence."""
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read ``args.config`` and apply the flags of ``mmdcls.command_line``.
+
+    Raises:
+        ConfigError: If the file does not exist or holds no model.
+    """
+    if not Path(args.config).is_file():
+        raise ConfigError(f"The config '{args.config}' does not exist.")
+    cfg = Config.fromfile(args.config)
+    if cfg.get('model') is None:
+        raise ConfigError(f"The config '{args.config}' has no model.")
+    cfg.launcher = args.launcher
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    cfg.merge_from_dict(args.cfg_options)
+    default_work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir
+    use_available_device(cfg)
+    return cfg
+
+
+def set_data_root(cfg: Config, data_root: str) -> None:
+    """Put ``data_root`` in place of the config's, for data sets and metrics alike.
+
+    Metrics name annotation files by whole paths (``CocoMetric.ann_file``), which begin
+    with the data root that the config was written with.
+    """
+    new = data_root.rstrip('/') + '/'
+    for split in SPLITS:
+        old = None
+        for _, dataset in iter_datasets(cfg, split):
+            if dataset.get('data_root'):
+                old = dataset.data_root.rstrip('/') + '/'
+                dataset.data_root = new
+        evaluators = cfg.get(f'{split}_evaluator') or []
+        for metric in evaluators if isinstance(evaluators, list) else [evaluators]:
+            if old and str(metric.get('ann_file', '')).startswith(old):
+                metric.ann_file = new + metric.ann_file[len(old) :]
+
+
+def iter_datasets(cfg: Config, split: str) -> Iterator[tuple[str, ConfigDict]]:
+    """Yield the data sets of a split with their keys, wrapped ones included."""
+    dataloader = cfg.get(f'{split}_dataloader')
+    if not dataloader or not dataloader.get('dataset'):
+        return
+    pending = [(f'{split}_dataloader.dataset', dataloader.dataset)]
+    while pending:
+        key, dataset = pending.pop()
+        yield key, dataset
+        if isinstance(dataset.get('dataset'), dict):
+            pending.append((f'{key}.dataset', dataset.dataset))
+        for i, inner in enumerate(dataset.get('datasets') or []):
+            pending.append((f'{key}.datasets[{i}]', inner))
+
+
+def check_data_paths(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Fail before any work if a folder or an annotation file is missing.
+
+    Raises:
+        ConfigError: Names the key and the path.
+    """
+    for split in splits:
+        for key, dataset in iter_datasets(cfg, split):
+            root = Path(dataset.get('data_root') or '')
+            paths = {'data_root': root} if dataset.get('data_root') else {}
+            prefix = dataset.get('data_prefix') or {}
+            prefix = {'': prefix} if isinstance(prefix, str) else prefix
+            for name, value in prefix.items():
+                paths[f'data_prefix.{name}'.rstrip('.')] = root / (value or '')
+            if dataset.get('ann_file'):
+                paths['ann_file'] = root / dataset.ann_file
+            for name, path in paths.items():
+                if (
+                    '://' not in str(path)
+                    and ':/' not in str(path)
+                    and not path.exists()
+                ):
+                    raise ConfigError(
+                        f"{key}.{name}: '{path}' does not exist; --data-root names "
+                        "another folder than the config's."
+                    )
+
+
+def use_available_device(cfg: Config) -> None:
+    """On a machine without accelerator, train in float32 and communicate by gloo.
+
+    mmengine's ``AmpOptimWrapper`` and the ``nccl`` backend refuse to run there.
+    """
+    if torch.cuda.is_available():
+        return
+    wrapper = cfg.get('optim_wrapper')
+    if wrapper and wrapper.get('type') == 'AmpOptimWrapper':
+        print_log(
+            'No GPU: OptimWrapper in float32 in place of AmpOptimWrapper.',
+            logger='current',
+        )
+        wrapper.type = 'OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            wrapper.pop(key, None)
+    dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg')
+    if dist_cfg and dist_cfg.get('backend') == 'nccl':
+        dist_cfg.backend = 'gloo'
+
+
+def enable_amp(cfg: Config) -> None:
+    """Train with automatic mixed precision.
+
+    Raises:
+        ConfigError: If there is no GPU to do so.
+    """
+    if not torch.cuda.is_available():
+        raise ConfigError('--amp needs a GPU, and none is available.')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def start_backbone_from(cfg: Config, checkpoint: str) -> None:
+    """Initialise ``model.backbone`` from a classifier's checkpoint.
+
+    Raises:
+        CheckpointError: If the file cannot be read or holds no backbone.
+    """
+    if not any(name.startswith('backbone.') for name in state_dict_of(checkpoint)):
+        raise CheckpointError(
+            f"--pretrained: '{checkpoint}' holds no tensor named 'backbone.*'; convert "
+            'released weights with tools/model_converters/official_to_mmdcls.py.'
+        )
+    cfg.model.backbone.init_cfg = dict(
+        type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
+    )
+
+
+def enable_tta(cfg: Config) -> None:
+    """Evaluate with the config's test-time augmentation.
+
+    ``tta_model`` and ``tta_pipeline`` of the config decide; detection and
+    classification configs that name none get a horizontal flip, as upstream's tools do.
+
+    Raises:
+        ConfigError: If the config has none and its scope has no default.
+    """
+    scope = cfg.get('default_scope')
+    default_models = {
+        'mmdet': dict(
+            type='DetTTAModel',
+            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+        ),
+        'mmpretrain': dict(type='mmpretrain.AverageClsScoreTTA'),
+        'mmseg': dict(type='SegTTAModel'),
+    }
+    tta_model = cfg.get('tta_model') or default_models.get(scope)
+    if tta_model is None:
+        raise ConfigError(
+            f"--tta: the config has no tta_model and default_scope='{scope}' has no "
+            f'default; these have: {", ".join(default_models)}.'
+        )
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    if cfg.get('tta_pipeline'):
+        pipeline = cfg.tta_pipeline
+    else:
+        pack = copy.deepcopy(pipeline[-1])
+        if 'meta_keys' in pack or scope == 'mmdet':
+            pack.meta_keys = (
+                *pack.get(
+                    'meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape')
+                ),
+                'scale_factor',
+                'flip',
+                'flip_direction',
+            )
+        flips = [dict(type='RandomFlip', prob=p) for p in (1.0, 0.0)]
+        flip_tta = dict(type='TestTimeAug', transforms=[flips, [pack]])
+        pipeline = [*pipeline[:-1], flip_tta]
+    cfg.test_dataloader.dataset.pipeline = pipeline
+    cfg.model = ConfigDict(**tta_model, module=cfg.model)
+
+
+def draw_predictions(cfg: Config, folder: str) -> None:
+    """Have the test loop write a picture of every prediction under ``folder``.
+
+    Raises:
+        ConfigError: If the config has no visualization hook.
+    """
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise ConfigError(
+            '--show-dir: the config has no default_hooks.visualization to draw with.'
+        )
+    scope = cfg.get('default_scope')
+    if scope == 'mmpretrain':
+        hook.update(enable=True, interval=1, out_dir=folder)
+    elif scope == 'mmdet':
+        hook.update(draw=True, interval=1, test_out_dir=str(Path(folder).resolve()))
+    else:
+        hook.update(draw=True, interval=1)
+        cfg.visualizer.update(
+            save_dir=folder, vis_backends=[dict(type='LocalVisBackend')]
+        )
+
+
+def write_predictions(cfg: Config, out: str) -> None:
+    """Have the test loop write its predictions.
+
+    Args:
+        cfg: The config, changed in place.
+        out: ``*.pkl`` for all predictions in one file; in segmentation also a folder,
+            for one label image each.
+
+    Raises:
+        ConfigError: If ``out`` is neither.
+    """
+    metrics = cfg.test_evaluator
+    metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
+    scope = cfg.get('default_scope')
+    if out.endswith(('.pkl', '.pickle')):
+        dump = 'mmdet.DumpDetResults' if scope == 'mmdet' else 'DumpResults'
+        metrics.append(dict(type=dump, out_file_path=out))
+    elif scope == 'mmseg' and not Path(out).suffix:
+        metrics[0].update(output_dir=out, keep_results=True)
+    else:
+        raise ConfigError(
+            f"--out='{out}' must end in .pkl (or be a folder, in segmentation)."
+        )
+    cfg.test_evaluator = metrics
+
+
+def build_runner(cfg: Config, partial_checkpoint: bool) -> Runner:
+    """Build the runner, with a check of whatever checkpoint it will load.
+
+    Args:
+        cfg: What :func:`load_config` gave.
+        partial_checkpoint: See :class:`StrictCheckpointHook`.
+    """
+    check = dict(type='mmdcls.StrictCheckpointHook', partial=partial_checkpoint)
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), check]
+    if cfg.get('runner_type'):
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)

@@ -1,0 +1,166 @@
+"""Param groups for models with learnable positions."""
+
+from __future__ import annotations
+
+from mmengine.logging import print_log
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from torch import nn
+
+from mmdcls.layers.traversal import named_dcls_layers
+from mmdcls.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+DECAY_TYPES = ('layer_wise', 'stage_wise')
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Give positions a learning rate and a weight decay of their own.
+
+    Paper §3: positions get no weight decay, which would pull them to the centre, and
+    five times the learning rate of the weights under the same schedule. Positions are
+    found by the layer that owns them; a tensor shared by several layers enters one
+    group, as its first owner's. The multipliers apply on top of whatever learning rate
+    the parameter would have got otherwise. ``sigma`` of the interpolations that have
+    one is spared weight decay like the positions and keeps the usual learning rate.
+
+    ``paramwise_cfg`` accepts, besides everything mmengine's
+    :class:`DefaultOptimWrapperConstructor` does:
+
+    - ``positions_lr_mult`` (float): Defaults to 5. The authors' downstream code trains
+      its positions at 1.0, contrary to the paper's text.
+    - ``positions_decay_mult`` (float): Defaults to 0.
+    - ``decay_rate`` (float), ``decay_type`` (``'layer_wise'``, the default, or
+      ``'stage_wise'``) and ``num_layers`` (int): learning-rate decay over the depth of
+      ``model.backbone``, with the meaning these have in mmdet's and mmseg's
+      ``LearningRateDecayOptimizerConstructor``; biases and other vectors are then
+      spared weight decay. Layer depths come from the backbone's ``get_layer_depth``.
+
+    Raises:
+        ValueError: If ``decay_type`` is unknown, if ``num_layers`` is missing or does
+            not fit the backbone.
+        TypeError: If the backbone has no ``get_layer_depth``.
+    """
+
+    def _validate_cfg(self) -> None:
+        super()._validate_cfg()
+        self.positions_lr_mult = self.paramwise_cfg.get('positions_lr_mult', 5.0)
+        self.positions_decay_mult = self.paramwise_cfg.get('positions_decay_mult', 0.0)
+        self.decay_rate = self.paramwise_cfg.get('decay_rate')
+        self.decay_type = self.paramwise_cfg.get('decay_type', 'layer_wise')
+        self.num_layers = self.paramwise_cfg.get('num_layers')
+        if self.base_lr is None:
+            raise ValueError(
+                'optim_wrapper.optimizer.lr is not set, but '
+                'DCLSOptimWrapperConstructor scales it for the positions.'
+            )
+        if self.decay_type not in DECAY_TYPES:
+            raise ValueError(
+                f"paramwise_cfg.decay_type='{self.decay_type}' is not one of "
+                f'{", ".join(DECAY_TYPES)}.'
+            )
+        if self.decay_rate is not None and self.num_layers is None:
+            raise ValueError(
+                'paramwise_cfg.num_layers is not set, but paramwise_cfg.decay_rate='
+                f'{self.decay_rate} needs it (6 for ConvNeXt-T, 12 for S and B).'
+            )
+        # Shared positions are met once a block; mmengine raises unless told so.
+        self.paramwise_cfg = {'bypass_duplicate': True, **self.paramwise_cfg}
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimizer wrapper for ``model``, which may be wrapped for DDP."""
+        module = getattr(model, 'module', model)
+        self._owners = {}
+        for _, layer in named_dcls_layers(module):
+            for name, param in layer.named_parameters(recurse=False):
+                if name in ('positions', 'sigma'):
+                    self._owners[param] = name
+        return super().__call__(model)
+
+    def add_params(
+        self,
+        params: list[dict],
+        module: nn.Module,
+        prefix: str = '',
+        is_dcn_module: bool | None = None,
+    ) -> None:
+        """Append the param groups of ``module`` to ``params``, in place."""
+        if self.decay_rate is not None:
+            params.extend(self._depth_groups(module))
+            return
+        start = len(params)
+        # mmengine recurses through this very method, so children are done already.
+        super().add_params(params, module, prefix, is_dcn_module)
+        own = {id(param) for param in module.parameters(recurse=False)}
+        for group in params[start:]:
+            param = group['params'][0]
+            if id(param) in own and param in self._owners:
+                self._set_dcls_options(group, self._owners[param])
+
+    def _set_dcls_options(self, group: dict, kind: str) -> None:
+        if kind == 'positions':
+            lr = group.get('lr', self.base_lr)
+            group['lr'] = lr * self.positions_lr_mult
+        if self.base_wd is not None:
+            decay = group.get('weight_decay', self.base_wd)
+            group['weight_decay'] = decay * self.positions_decay_mult
+
+    def _depth_groups(self, model: nn.Module) -> list[dict]:
+        """One group for each depth and kind of parameter, shallowest name first."""
+        groups: dict[str, dict] = {}
+        for name, param in model.named_parameters():
+            if not param.requires_grad:
+                continue
+            depth = self._depth(model, name)
+            kind = self._owners.get(param)
+            no_decay = kind is None and (param.ndim == 1 or name.endswith('.bias'))
+            key = f'layer_{depth}_{kind or ("no_decay" if no_decay else "decay")}'
+            if key not in groups:
+                lr_scale = self.decay_rate ** (self.num_layers + 1 - depth)
+                groups[key] = {
+                    'params': [],
+                    'param_names': [],
+                    'group_name': key,
+                    'lr': self.base_lr * lr_scale,
+                    'weight_decay': 0.0 if no_decay else self.base_wd or 0.0,
+                }
+                if kind:
+                    self._set_dcls_options(groups[key], kind)
+                groups[key]['lr_scale'] = groups[key]['lr'] / self.base_lr
+            groups[key]['params'].append(param)
+            groups[key]['param_names'].append(name)
+        for group in groups.values():
+            print_log(
+                f'{group["group_name"]}: lr={group["lr"]:.3g}, '
+                f'weight_decay={group["weight_decay"]}, '
+                f'{len(group["params"])} parameters',
+                logger='current',
+            )
+        return list(groups.values())
+
+    def _depth(self, model: nn.Module, name: str) -> int:
+        """The layer's id: 0 for the stem, ``num_layers + 1`` for the heads."""
+        if not name.startswith('backbone.'):
+            return self.num_layers + 1
+        if self.decay_type == 'stage_wise':
+            return self._stage_depth(name.removeprefix('backbone.'))
+        backbone = model.backbone
+        if not hasattr(backbone, 'get_layer_depth'):
+            raise TypeError(
+                f"decay_type='layer_wise' needs a backbone with get_layer_depth, but "
+                f'{type(backbone).__name__} has none.'
+            )
+        depth, total = backbone.get_layer_depth(name, prefix='backbone.')
+        if total != self.num_layers + 2:
+            raise ValueError(
+                f'paramwise_cfg.num_layers={self.num_layers} does not fit '
+                f'{type(backbone).__name__}, which has {total - 2} layers.'
+            )
+        return depth
+
+    def _stage_depth(self, name: str) -> int:
+        """As ``get_stage_id_for_convnext`` of mmseg and mmdet."""
+        if name.startswith('downsample_layers'):
+            return 0
+        if name.startswith('stages'):
+            return int(name.split('.')[1]) + 1
+        return self.num_layers + 1

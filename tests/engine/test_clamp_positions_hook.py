@@ -1,0 +1,89 @@
+import pytest
+import torch
+from engine_runs import SmallModel, run
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+
+CLAMP = dict(type='mmdcls.ClampPositionsHook')
+
+
+class Watch(Hook):
+    """Record the largest position that each iteration leaves behind."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.largest = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.largest.append(float(runner.model.conv.positions.detach().abs().max()))
+
+
+def optim_wrapper(lr=1.0, **kwargs):
+    return dict(
+        constructor='mmdcls.DCLSOptimWrapperConstructor',
+        optimizer=dict(type='SGD', lr=lr),
+        paramwise_cfg=dict(positions_lr_mult=1e6),
+        **kwargs,
+    )
+
+
+def test_positions_stay_inside_the_kernel_after_every_step(tmp_path):
+    without, with_hook = Watch(), Watch()
+    run(tmp_path / 'without', optim_wrapper=optim_wrapper(), custom_hooks=[without])
+    assert max(without.largest) > 3
+    run(
+        tmp_path / 'with',
+        optim_wrapper=optim_wrapper(),
+        custom_hooks=[CLAMP, with_hook],
+    )
+    assert max(with_hook.largest) == 3
+
+
+def test_clamps_only_after_a_real_step(tmp_path, monkeypatch):
+    clamped = []
+    model = SmallModel()
+    clamp = type(model.conv).clamp_positions
+    monkeypatch.setattr(
+        type(model.conv),
+        'clamp_positions',
+        lambda layer: (clamped.append(1), clamp(layer)),
+    )
+    wrapper = optim_wrapper(lr=1e-3, accumulative_counts=2)
+    run(
+        tmp_path, model=model, optim_wrapper=wrapper, max_epochs=1, custom_hooks=[CLAMP]
+    )
+    # Once at the start, then twice: four iterations make two steps.
+    assert len(clamped) == 3
+
+
+def test_positions_of_a_checkpoint_are_clamped_at_the_start(tmp_path):
+    model = SmallModel()
+    with torch.no_grad():
+        model.conv.positions.fill_(9.0)
+    watch = Watch()
+    run(
+        tmp_path,
+        model=model,
+        optim_wrapper=optim_wrapper(lr=0.0),
+        max_epochs=1,
+        custom_hooks=[CLAMP, watch],
+    )
+    assert watch.largest[0] == 3
+
+
+def test_ema_averages_clamped_positions(tmp_path):
+    runner = run(
+        tmp_path,
+        optim_wrapper=optim_wrapper(),
+        custom_hooks=[dict(type='EMAHook', momentum=0.5), CLAMP],
+    )
+    ema = next(hook for hook in runner.hooks if type(hook).__name__ == 'EMAHook')
+    assert ema.ema_model.module.conv.positions.abs().max() <= 3
+
+
+def test_positions_outside_the_optimizer_are_an_error(tmp_path):
+    model = SmallModel()
+    wrapper = OptimWrapper(torch.optim.SGD(model.head.parameters(), lr=0.1))
+    with pytest.raises(ValueError, match=r'conv\.positions is in no param group'):
+        run(tmp_path, model=model, optim_wrapper=wrapper, custom_hooks=[CLAMP])
