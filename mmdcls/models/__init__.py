@@ -1,0 +1,3 @@
+from .convnext_dcls import ConvNeXtDCLS
+
+__all__ = ['ConvNeXtDCLS']

@@ -1,0 +1,165 @@
+"""ConvNeXt whose depthwise convolutions have learnable spacings."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.utils.checkpoint as cp
+from mmpretrain.models.backbones import ConvNeXt
+from torch import Tensor, nn
+
+from mmdcls.layers import DCLSConv2d
+from mmdcls.registry import MODELS
+
+
+@MODELS.register_module()
+class ConvNeXtDCLS(ConvNeXt):
+    """mmpretrain's ConvNeXt with every depthwise convolution replaced by a DCLS one.
+
+    Paper §4.2: 17x17 kernels of 34 elements for tiny, 40 for small and base; the
+    blocks of a stage share one position tensor and keep weights of their own (§3,
+    "Synchronizing positions"). Everything else, ``get_layer_depth`` and the names of
+    the parameters included, is the parent's.
+
+    Activations stay in ``channels_last`` memory through a stage, which is the layout
+    that both the depthwise convolution and the pointwise layers run fastest in; the
+    normalised outputs are contiguous as the parent's are.
+
+    Args:
+        arch: A name of ``ConvNeXt.arch_settings``, or a dict of ``depths`` and
+            ``channels``.
+        dilated_kernel_size: Side of the square kernel, in pixels; odd, so that the
+            padding keeps the map's size.
+        kernel_count: Number of elements of each kernel.
+        share_positions: One position tensor a stage instead of one a block.
+        interpolation: ``'bilinear'``, ``'triangle'`` or ``'gaussian'``.
+        position_init: ``'normal'`` (standard deviation 0.5) or ``'uniform'``.
+        backend: How the depthwise convolution runs, see
+            :func:`mmdcls.ops.depthwise_conv2d`.
+        deploy: Build plain convolutions, for checkpoints that
+            :meth:`switch_to_deploy` has folded.
+        with_cp: Checkpoint each block. Without re-entrance, so that shared positions
+            get one gradient under DDP.
+        init_cfg: As in the parent; None stands for the parent's default.
+        **kwargs: The remaining arguments of :class:`mmpretrain.models.ConvNeXt`.
+
+    Raises:
+        ValueError: If ``dilated_kernel_size`` is even or below 1, if ``kernel_count``
+            is below 1, or if ``arch`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> from mmdcls.models import ConvNeXtDCLS
+        >>> backbone = ConvNeXtDCLS('atto', out_indices=(0, 1, 2, 3),
+        ...                         gap_before_final_norm=False)
+        >>> [tuple(level.shape) for level in backbone(torch.rand(1, 3, 64, 64))]
+        [(1, 40, 16, 16), (1, 80, 8, 8), (1, 160, 4, 4), (1, 320, 2, 2)]
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        dilated_kernel_size: int = 17,
+        kernel_count: int = 34,
+        share_positions: bool = True,
+        interpolation: str = 'bilinear',
+        position_init: str = 'normal',
+        backend: str = 'auto',
+        deploy: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+        **kwargs,
+    ) -> None:
+        if isinstance(arch, str) and arch not in self.arch_settings:
+            raise ValueError(
+                f"ConvNeXtDCLS: arch='{arch}' is not one of "
+                f'{", ".join(self.arch_settings)}.'
+            )
+        if dilated_kernel_size < 1 or dilated_kernel_size % 2 == 0:
+            raise ValueError(
+                f'ConvNeXtDCLS: dilated_kernel_size={dilated_kernel_size} must be odd '
+                "and at least 1: symmetric padding cannot keep the map's size with "
+                'an even one.'
+            )
+        if init_cfg is not None:
+            kwargs['init_cfg'] = init_cfg
+        super().__init__(arch=arch, **kwargs)
+        self.with_cp = with_cp
+        for stage in self.stages:
+            positions = None
+            for block in stage:
+                plain = block.depthwise_conv
+                block.depthwise_conv = DCLSConv2d(
+                    plain.in_channels,
+                    plain.out_channels,
+                    kernel_count,
+                    dilated_kernel_size,
+                    padding=dilated_kernel_size // 2,
+                    groups=plain.groups,
+                    bias=plain.bias is not None,
+                    interpolation=interpolation,
+                    position_init=position_init,
+                    positions=positions,
+                    backend=backend,
+                    deploy=deploy,
+                )
+                if share_positions and not deploy:
+                    positions = block.depthwise_conv.positions
+        self._initialise_dcls_as_convolutions()
+        self._freeze_stages()
+
+    def _initialise_dcls_as_convolutions(self) -> None:
+        """Extend what ``init_cfg`` says of Conv2d to DCLSConv2d.
+
+        mmengine matches ``layer`` by the name of the class, so the parent's truncated
+        normal (std 0.02, bias 0; the official code's too) would miss the new layers.
+        """
+        configs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
+        self.init_cfg = copy.deepcopy(configs)
+        for config in self.init_cfg:
+            layers = config.get('layer', [])
+            if 'Conv2d' in layers and 'DCLSConv2d' not in layers:
+                config['layer'] = [*layers, 'DCLSConv2d']
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the feature maps of the stages in ``out_indices``.
+
+        Args:
+            x: Images, ``(N, in_channels, H, W)``.
+
+        Returns:
+            One tensor a stage: ``(N, C_i)`` with ``gap_before_final_norm``, else
+            ``(N, C_i, H_i, W_i)``.
+        """
+        outs = []
+        for i, stage in enumerate(self.stages):
+            x = self.downsample_layers[i](x).to(memory_format=torch.channels_last)
+            for block in stage:
+                x = self._run_block(block, x)
+            if i in self.out_indices:
+                norm = getattr(self, f'norm{i}')
+                if self.gap_before_final_norm:
+                    outs.append(norm(x.mean([-2, -1], keepdim=True)).flatten(1))
+                else:
+                    outs.append(norm(x))
+        return tuple(outs)
+
+    def _run_block(self, block: nn.Module, x: Tensor) -> Tensor:
+        if self.with_cp and x.requires_grad:
+            return cp.checkpoint(block, x, use_reentrant=False)
+        return block(x)
+
+    def train(self, mode: bool = True) -> ConvNeXtDCLS:
+        """Set the mode and keep frozen stages in evaluation.
+
+        The parent's returns nothing, against the contract of :class:`torch.nn.Module`.
+        """
+        super().train(mode)
+        return self
+
+    def switch_to_deploy(self) -> None:
+        """Fold every DCLS layer into a plain convolution, in place."""
+        for module in self.modules():
+            if isinstance(module, DCLSConv2d):
+                module.switch_to_deploy()
