@@ -1,0 +1,77 @@
+"""Pictures of what a model sees, what is there, and what it predicts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use('Agg')
+
+import matplotlib.pyplot as plt
+import mmcv
+import numpy as np
+import torch
+from mmengine.runner import Runner
+
+
+@torch.no_grad()
+def draw_predictions(
+    runner: Runner, filename: str | os.PathLike, count: int = 4, score_thr: float = 0.3
+) -> Path:
+    """Draw images of the test set beside their ground truth and the prediction.
+
+    Works for every task whose visualizer has ``add_datasample`` (mmseg, mmdet); the
+    model's weights must be loaded already.
+
+    Args:
+        runner: Gives the model, the test data and the visualizer.
+        filename: The PNG file to write; its folder is made.
+        count: How many images, evenly spaced over the test set.
+        score_thr: Predicted objects below this score are not drawn (detection).
+
+    Returns:
+        The file's path.
+    """
+    dataset = runner.test_dataloader.dataset
+    chosen = np.linspace(0, len(dataset) - 1, num=min(count, len(dataset)), dtype=int)
+    model = runner.model.eval()
+    figure, axes = plt.subplots(len(chosen), 3, figsize=(9, 2.6 * len(chosen)))
+    for row, index in zip(np.atleast_2d(axes), chosen, strict=True):
+        batch = runner.test_dataloader.collate_fn([dataset[int(index)]])
+        sample = model.test_step(batch)[0].cpu()
+        image = mmcv.imread(sample.img_path, channel_order='rgb')
+        drawn = [image]
+        for only in (dict(draw_gt=True, draw_pred=False), dict(draw_gt=False)):
+            drawn.append(_draw(runner, image, sample, score_thr, **only))
+        for axis, picture in zip(row, drawn, strict=True):
+            axis.imshow(picture)
+            axis.set_axis_off()
+    titles = ('input', 'ground truth', 'prediction')
+    for axis, title in zip(np.atleast_2d(axes)[0], titles, strict=True):
+        axis.set_title(title)
+    return save_figure(figure, filename)
+
+
+def _draw(runner, image, sample, score_thr, **only):
+    options = dict(pred_score_thr=score_thr) if 'pred_instances' in sample else {}
+    runner.visualizer.dataset_meta = runner.test_dataloader.dataset.metainfo
+    with tempfile.TemporaryDirectory() as folder:
+        out_file = os.path.join(folder, 'picture.png')
+        runner.visualizer.add_datasample(
+            'picture', image, sample, show=False, out_file=out_file, **options, **only
+        )
+        return mmcv.imread(out_file, channel_order='rgb')
+
+
+def save_figure(figure: plt.Figure, filename: str | os.PathLike) -> Path:
+    """Write and close a figure; a file that exists is replaced only when done."""
+    path = Path(filename)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.tmp')
+    figure.savefig(temporary, format='png', dpi=120, bbox_inches='tight')
+    plt.close(figure)
+    os.replace(temporary, path)
+    return path

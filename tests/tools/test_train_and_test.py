@@ -1,0 +1,216 @@
+"""tools/train.py and tools/test.py, end to end on the mini data."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tool_runs import ROOT, assert_refuses, assert_runs
+
+from mmdcls.datasets.mini import make_mini
+
+SEGMENTATION = 'configs/mini/upernet_convnext-dcls-atto_1xb8-mini_ade20k-128x128.py'
+DETECTION = 'configs/mini/cascade-mask-rcnn_convnext-dcls-atto_fpn_1xb4-mini_coco.py'
+ADE20K = 'configs/ade20k/upernet_convnext-dcls-tiny_8xb2-amp-160k_ade20k-512x512.py'
+COCO = (
+    'configs/coco/'
+    'cascade-mask-rcnn_convnext-dcls-tiny_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py'
+)
+IN_ONE_PROCESS = [
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'val_dataloader.num_workers=0',
+    'val_dataloader.persistent_workers=False',
+    'test_dataloader.num_workers=0',
+    'test_dataloader.persistent_workers=False',
+]
+
+
+@pytest.fixture(scope='session')
+def mini(tmp_path_factory):
+    """Eight training and three validation images of each data set."""
+    folder = tmp_path_factory.mktemp('mini')
+    make_mini(folder, ['ade20k', 'coco'], train=8, val=3)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def segmenter(mini, tmp_path_factory):
+    """A mini segmentation model after three iterations, and its folder."""
+    work_dir = tmp_path_factory.mktemp('segmenter')
+    options = ['train_cfg.max_iters=3', 'train_cfg.val_interval=3']
+    assert_runs(
+        *('train.py', SEGMENTATION, '--work-dir', work_dir),
+        *('--data-root', mini / 'ADEChallengeData2016', '--cfg-options', *options),
+    )
+    return work_dir
+
+
+def scores(work_dir):
+    return json.loads(max(Path(work_dir).glob('*/*.json')).read_text())
+
+
+@pytest.mark.slow
+def test_segmentation_writes_labels_pictures_and_scores(mini, segmenter, tmp_path):
+    assert_runs(
+        *('test.py', SEGMENTATION, segmenter / 'iter_3.pth', '--work-dir', tmp_path),
+        *('--data-root', mini / 'ADEChallengeData2016'),
+        *('--out', tmp_path / 'labels', '--show-dir', tmp_path / 'pictures'),
+    )
+    assert 0 <= scores(tmp_path)['mIoU'] <= 100
+    assert len(list((tmp_path / 'labels').glob('*.png'))) == 3
+    assert len(list((tmp_path / 'pictures').rglob('*.png'))) == 3
+
+
+@pytest.mark.slow
+def test_segmentation_tta_and_pickle(mini, segmenter, tmp_path):
+    assert_runs(
+        *('test.py', SEGMENTATION, segmenter / 'iter_3.pth', '--work-dir', tmp_path),
+        *('--data-root', mini / 'ADEChallengeData2016'),
+        *('--out', tmp_path / 'predictions.pkl', '--tta'),
+    )
+    assert (tmp_path / 'predictions.pkl').stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_detection_trains_and_tests(mini, tmp_path):
+    coco = ('--data-root', mini / 'coco', '--work-dir', tmp_path)
+    short = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
+    assert_runs('train.py', DETECTION, *coco, '--cfg-options', *short)
+    assert_runs(
+        *('test.py', DETECTION, tmp_path / 'epoch_1.pth', *coco, '--tta'),
+        *('--out', tmp_path / 'p.pkl', '--show-dir', tmp_path / 'pictures'),
+    )
+    assert 'coco/segm_mAP_50' in scores(tmp_path)
+    assert (tmp_path / 'p.pkl').exists()
+    assert len(list((tmp_path / 'pictures').glob('*.jpg'))) == 3
+
+
+@pytest.mark.slow
+def test_paper_ade20k_config_trains_on_mini_data(mini, tmp_path):
+    options = ['train_cfg.max_iters=2', 'train_cfg.val_interval=100', *IN_ONE_PROCESS]
+    output = assert_runs(
+        *('train.py', ADE20K, '--work-dir', tmp_path),
+        *('--data-root', mini / 'ADEChallengeData2016', '--cfg-options'),
+        *(*options, 'default_hooks.logger.interval=1'),
+    )
+    assert 'Iter(train) [2/2]' in output
+    assert (tmp_path / 'iter_2.pth').exists()
+
+
+@pytest.mark.slow
+def test_paper_coco_config_trains_on_mini_data(mini, tmp_path):
+    options = ['train_cfg.max_epochs=1', 'train_dataloader.batch_size=1']
+    output = assert_runs(
+        *('train.py', COCO, '--work-dir', tmp_path, '--data-root', mini / 'coco'),
+        *('--no-validate', '--cfg-options', *options, *IN_ONE_PROCESS),
+        *('train_dataloader.dataset.indices=2', 'default_hooks.logger.interval=1'),
+    )
+    assert 'Epoch(train) [1][2/2]' in output
+    assert (tmp_path / 'epoch_1.pth').exists()
+
+
+@pytest.mark.slow
+def test_killed_training_goes_on_from_its_last_checkpoint(mini, tmp_path):
+    command = [
+        *(sys.executable, 'tools/train.py', SEGMENTATION, '--work-dir', str(tmp_path)),
+        *('--data-root', str(mini / 'ADEChallengeData2016'), '--resume', 'auto'),
+        *('--no-validate', '--cfg-options', 'train_cfg.max_iters=6'),
+        *('default_hooks.checkpoint.interval=2', 'default_hooks.logger.interval=1'),
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    last = tmp_path / 'last_checkpoint'
+    while process.poll() is None and not last.exists():
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    killed_at = Path(last.read_text()).stem
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    output = finished.stdout + finished.stderr
+    assert f'{killed_at}.pth' in output
+    assert 'Iter(train) [1/6]' not in output
+    assert 'Iter(train) [6/6]' in output
+    assert Path(last.read_text()).stem == 'iter_6'
+
+
+def test_unknown_config():
+    assert_refuses("'absent.py' does not exist", 'train.py', 'absent.py')
+    assert_refuses("'absent.py' does not exist", 'test.py', 'absent.py', 'a.pth')
+
+
+@pytest.mark.parametrize('config', [SEGMENTATION, DETECTION], ids=['ade20k', 'coco'])
+def test_missing_data_folder(config, tmp_path):
+    message = f"train_dataloader.dataset.data_root: '{tmp_path / 'absent'}"
+    assert_refuses(
+        *(message, 'train.py', config, '--data-root', tmp_path / 'absent'),
+        *('--work-dir', tmp_path / 'work'),
+    )
+    assert not (tmp_path / 'work').exists()
+
+
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('model.backbone.dilated_kernel_size=0', 'dilated_kernel_size=0'),
+        ('model.backbone.dilated_kernel_size=16', 'dilated_kernel_size=16 must be odd'),
+        ('model.backbone.kernel_count=0', 'kernel_count=0'),
+        ('model.backbone.arch=minute', "arch='minute'"),
+        ('optim_wrapper.paramwise_cfg.decay_type=deep', "decay_type='deep'"),
+    ],
+)
+def test_bad_settings(mini, option, message, tmp_path):
+    assert_refuses(
+        *(message, 'train.py', SEGMENTATION, '--work-dir', tmp_path),
+        *('--data-root', mini / 'ADEChallengeData2016', '--cfg-options', option),
+    )
+    assert not list(tmp_path.glob('*.pth'))
+
+
+@pytest.mark.slow
+def test_checkpoint_of_another_architecture(mini, segmenter, tmp_path):
+    arguments = ('--data-root', mini / 'ADEChallengeData2016', '--work-dir', tmp_path)
+    checkpoint = segmenter / 'iter_3.pth'
+    other = ('--cfg-options', 'model.backbone.kernel_count=30')
+    message = "iter_3.pth' does not fit the config's model"
+    assert_refuses(message, 'test.py', SEGMENTATION, checkpoint, *arguments, *other)
+    resume = ('--resume', checkpoint)
+    assert_refuses(message, 'train.py', SEGMENTATION, *resume, *arguments, *other)
+    assert not list(tmp_path.glob('*.pth'))
+
+
+class Hostile:
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.parametrize('how', ['test', 'resume', 'load_from', 'pretrained'])
+def test_hostile_checkpoint_is_refused_and_not_run(mini, how, tmp_path):
+    trace, checkpoint = tmp_path / 'trace', tmp_path / 'hostile.pth'
+    torch.save({'state_dict': {}, 'meta': Hostile(trace)}, checkpoint)
+    how = {
+        'test': ('test.py', SEGMENTATION, checkpoint),
+        'resume': ('train.py', SEGMENTATION, '--resume', checkpoint),
+        'load_from': (
+            'train.py',
+            SEGMENTATION,
+            '--cfg-options',
+            f'load_from={checkpoint}',
+        ),
+        'pretrained': ('train.py', SEGMENTATION, '--pretrained', checkpoint),
+    }[how]
+    assert_refuses(
+        *('nothing in it was run', *how, '--work-dir', tmp_path / 'work'),
+        *('--data-root', mini / 'ADEChallengeData2016'),
+    )
+    assert not trace.exists()

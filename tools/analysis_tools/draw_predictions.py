@@ -1,0 +1,35 @@
+"""Draw test images beside their ground truth and a checkpoint's predictions."""
+
+import argparse
+
+from mmdcls.command_line import one_sentence_errors, parse_arguments
+
+
+def main() -> None:
+    """Write the picture that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='a segmentation or detection config')
+    parser.add_argument('checkpoint', help='the checkpoint file')
+    parser.add_argument('out', help='the PNG file to write')
+    parser.add_argument('--count', type=int, default=4, help='how many images')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, help='draw objects above this score'
+    )
+    args = parse_arguments(parser)
+
+    # After the command line is read, so that --device can hide the GPUs from torch.
+    from mmdcls.analysis.pictures import draw_predictions
+    from mmdcls.engine.launch import build_runner, check_data_paths, load_config
+
+    with one_sentence_errors():
+        cfg = load_config(args)
+        cfg.load_from = args.checkpoint
+        check_data_paths(cfg, ('test',))
+        runner = build_runner(cfg, partial_checkpoint=False)
+        runner.load_or_resume()
+        path = draw_predictions(runner, args.out, args.count, args.score_thr)
+        print(f'Written: {path}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,180 @@
+"""Train, evaluate and draw the mini segmentation and detection configs (`make demo`).
+
+Every evaluation reads its checkpoint in a fresh process, through tools/test.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+TASKS = {
+    'segmentation': dict(
+        config='configs/mini/upernet_convnext-dcls-atto_1xb8-mini_ade20k-128x128.py',
+        score='mIoU',
+        baseline='majority class',
+    ),
+    'detection': dict(
+        config='configs/mini/cascade-mask-rcnn_convnext-dcls-atto_fpn_1xb4-mini_coco.py',
+        score='coco/segm_mAP_50',
+        baseline='untrained model',
+    ),
+}
+
+
+def main() -> None:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--tasks', nargs='+', choices=TASKS, default=list(TASKS))
+    parser.add_argument('--work-dir', default='work_dirs/demo', type=Path)
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], help='passed on to every step'
+    )
+    args = parser.parse_args()
+    options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
+    console = Console()
+    rows = []
+    for name in args.tasks:
+        console.rule(f'[bold]{name}')
+        rows.append(run_task(name, (args.work_dir / name).resolve(), options))
+    report(rows, args.work_dir.resolve(), console)
+
+
+def run_task(name: str, work_dir: Path, options: list[str]) -> dict:
+    """Train, evaluate and draw one task; returns its row of the score table."""
+    config = TASKS[name]['config']
+    baseline = {'segmentation': majority_class_score, 'detection': untrained_score}
+    baseline_score = baseline[name](name, work_dir, options)
+    start = time.perf_counter()
+    run('tools/train.py', config, '--work-dir', work_dir, *options)
+    minutes = (time.perf_counter() - start) / 60
+    checkpoint = Path((work_dir / 'last_checkpoint').read_text())
+    picture = work_dir / 'predictions.png'
+    score = evaluate(name, checkpoint, work_dir / 'test', options)
+    run(
+        'tools/analysis_tools/draw_predictions.py',
+        config,
+        checkpoint,
+        picture,
+        *options,
+    )
+    return {
+        'task': name,
+        'score': TASKS[name]['score'],
+        'trained': score,
+        'baseline': baseline_score,
+        'baseline is': TASKS[name]['baseline'],
+        'training (min)': round(minutes, 1),
+        'checkpoint': str(checkpoint),
+        'picture': str(picture),
+    }
+
+
+def run(script: str, *arguments: object) -> None:
+    """Run one of our tools in a fresh process; its failure is ours."""
+    command = [sys.executable, script, *map(str, arguments)]
+    print('$', ' '.join([Path(sys.executable).name, *command[1:]]), flush=True)
+    environment = {**os.environ, 'PYTHONWARNINGS': 'ignore'}
+    code = subprocess.run(command, cwd=ROOT, env=environment).returncode
+    if code:
+        sys.exit(f'error: {script} failed with exit code {code}; see its output above.')
+
+
+def evaluate(name: str, checkpoint: Path, work_dir: Path, options: list[str]) -> float:
+    """Score a checkpoint with tools/test.py, in percent."""
+    task = TASKS[name]
+    run('tools/test.py', task['config'], checkpoint, '--work-dir', work_dir, *options)
+    # mmengine writes the scores of each run to <work_dir>/<time>/<time>.json.
+    scores = json.loads(max(work_dir.glob('*/*.json')).read_text())[task['score']]
+    return round(scores * (1 if task['score'] == 'mIoU' else 100), 1)
+
+
+def untrained_score(name: str, work_dir: Path, options: list[str]) -> float:
+    """Score the model as it is before the first iteration."""
+    import torch
+    from mmengine.registry import MODELS, init_default_scope
+    from mmengine.runner import set_random_seed
+
+    cfg = load_config(name, options)
+    init_default_scope(cfg.default_scope)
+    set_random_seed(cfg.randomness.seed)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    work_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint = work_dir / 'untrained.pth'
+    torch.save({'state_dict': model.state_dict()}, checkpoint)
+    return evaluate(name, checkpoint, work_dir / 'untrained', options)
+
+
+def majority_class_score(name: str, work_dir: Path, options: list[str]) -> float:
+    """The mIoU of predicting the training set's most frequent class everywhere."""
+    import torch
+    from mmseg.evaluation import IoUMetric
+    from mmseg.registry import DATASETS
+
+    cfg = load_config(name, options)
+    labels = {}
+    for split in ('train', 'val'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        dataset.pipeline = [dict(type='LoadAnnotations', reduce_zero_label=True)]
+        dataset = DATASETS.build(dataset)
+        maps = [
+            torch.from_numpy(item['gt_seg_map']).flatten().long() for item in dataset
+        ]
+        labels[split] = torch.cat(maps)
+    train = labels['train'][labels['train'] != 255]
+    classes = len(dataset.metainfo['classes'])
+    majority = train.bincount(minlength=classes).argmax()
+    areas = IoUMetric.intersect_and_union(
+        majority.expand_as(labels['val']), labels['val'], classes, ignore_index=255
+    )
+    iou = IoUMetric.total_area_to_metrics(*areas, metrics=['mIoU'])['IoU']
+    return round(100 * float(torch.tensor(iou).nanmean()), 1)
+
+
+def load_config(name: str, options: list[str]) -> Config:
+    """The config as tools/train.py would read it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    cfg = Config.fromfile(ROOT / TASKS[name]['config'])
+    cfg.merge_from_dict(parser.parse_args(options).cfg_options)
+    return cfg
+
+
+def report(rows: list[dict], work_dir: Path, console: Console) -> None:
+    """Print the scores, and write them as Markdown and JSON."""
+    columns = ('task', 'score', 'trained', 'baseline', 'baseline is', 'training (min)')
+    table = Table(*columns)
+    lines = ['| ' + ' | '.join(columns) + ' |', '|---' * len(columns) + '|']
+    for row in rows:
+        cells = [str(row[column]) for column in columns]
+        table.add_row(*cells)
+        lines.append('| ' + ' | '.join(cells) + ' |')
+    console.print(table)
+    write(work_dir / 'scores.md', '\n'.join(lines) + '\n')
+    write(work_dir / 'scores.json', json.dumps(rows, indent=2) + '\n')
+    for row in rows:
+        print(f'Picture:    {row["picture"]}')
+        print(f'Checkpoint: {row["checkpoint"]}')
+    print(f'Scores:     {work_dir / "scores.md"}, {work_dir / "scores.json"}')
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file, all of it or nothing."""
+    temporary = path.with_name(f'.{path.name}.tmp')
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,52 @@
+"""Evaluate a checkpoint of any mmseg, mmdet or mmpretrain config."""
+
+import argparse
+
+from mmdcls.command_line import one_sentence_errors, parse_arguments
+
+
+def main() -> None:
+    """Run the evaluation that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='the config file')
+    parser.add_argument('checkpoint', help='the checkpoint file')
+    parser.add_argument(
+        '--out',
+        help='write the predictions: to FILE.pkl; in segmentation also to a folder, as '
+        'label images',
+    )
+    parser.add_argument('--show-dir', help='write a picture of every prediction here')
+    parser.add_argument(
+        '--tta', action='store_true', help='average over test-time augmentations'
+    )
+    args = parse_arguments(parser)
+
+    # After the command line is read, so that --device can hide the GPUs from torch.
+    from mmdcls.engine.launch import (
+        build_runner,
+        check_data_paths,
+        draw_predictions,
+        enable_tta,
+        load_config,
+        write_predictions,
+    )
+
+    with one_sentence_errors():
+        cfg = load_config(args)
+        cfg.load_from = args.checkpoint
+        cfg.resume = False
+        if args.amp:
+            cfg.test_cfg.fp16 = True
+        if args.show_dir:
+            draw_predictions(cfg, args.show_dir)
+        if args.tta:
+            enable_tta(cfg)
+        if args.out:
+            write_predictions(cfg, args.out)
+        check_data_paths(cfg, ('test',))
+        runner = build_runner(cfg, partial_checkpoint=False)
+        runner.test()
+
+
+if __name__ == '__main__':
+    main()
