@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdcls.layers.traversal import named_dcls_layers
+from mmdcls.layers import iter_dcls_layers
 from mmdcls.registry import HOOKS
 
 
@@ -15,9 +15,16 @@ class ClampPositionsHook(Hook):
 
     Paper §3, "Positions clamping / overlapping". Runs before the EMA hook, so that
     averages are taken of clamped positions.
+
+    Args:
+        nan_interval: Look for positions that are NaN every so many iterations; on a GPU
+            each look waits for the device. On a CPU every iteration is looked at.
     """
 
     priority = 'HIGH'
+
+    def __init__(self, nan_interval: int = 50) -> None:
+        self.nan_interval = nan_interval
 
     def before_train(self, runner: Runner) -> None:
         """Clamp once at the start (checkpoints may hold positions beyond the kernel).
@@ -25,7 +32,7 @@ class ClampPositionsHook(Hook):
         Raises:
             ValueError: If a trainable position tensor is in no param group.
         """
-        self._layers = dict(named_dcls_layers(runner.model))
+        self._layers = dict(iter_dcls_layers(runner.model, with_names=True))
         optimized = {
             id(param)
             for group in runner.optim_wrapper.optimizer.param_groups
@@ -37,7 +44,7 @@ class ClampPositionsHook(Hook):
                     f'{name}.positions is in no param group of the optimizer; use '
                     "constructor='mmdcls.DCLSOptimWrapperConstructor' in optim_wrapper."
                 )
-        self._clamp()
+        self._clamp(runner)
 
     def after_train_iter(
         self,
@@ -46,10 +53,22 @@ class ClampPositionsHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Clamp if this iteration ended with a step of the optimizer."""
-        if runner.optim_wrapper.should_update():
-            self._clamp()
+        """Clamp if this iteration ended with a step of the optimizer.
 
-    def _clamp(self) -> None:
-        for layer in self._layers.values():
+        Raises:
+            ValueError: If positions have become NaN.
+        """
+        if runner.optim_wrapper.should_update():
+            self._clamp(runner)
+
+    def _clamp(self, runner: Runner) -> None:
+        look = self.every_n_train_iters(runner, self.nan_interval)
+        for name, layer in self._layers.items():
+            positions = layer.positions
+            if (look or not positions.is_cuda) and positions.isnan().any():
+                raise ValueError(
+                    f'{name}.positions became NaN at iteration {runner.iter + 1}: the '
+                    'training diverged; lower the learning rate or go on from an '
+                    'earlier checkpoint.'
+                )
             layer.clamp_positions()

@@ -6,7 +6,7 @@ from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
-from mmdcls.layers.traversal import named_dcls_layers
+from mmdcls.layers import iter_dcls_layers
 from mmdcls.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 DECAY_TYPES = ('layer_wise', 'stage_wise')
@@ -70,7 +70,7 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """Build the optimizer wrapper for ``model``, which may be wrapped for DDP."""
         module = getattr(model, 'module', model)
         self._owners = {}
-        for _, layer in named_dcls_layers(module):
+        for layer in iter_dcls_layers(module):
             for name, param in layer.named_parameters(recurse=False):
                 if name in ('positions', 'sigma'):
                     self._owners[param] = name

@@ -87,3 +87,16 @@ def test_positions_outside_the_optimizer_are_an_error(tmp_path):
     wrapper = OptimWrapper(torch.optim.SGD(model.head.parameters(), lr=0.1))
     with pytest.raises(ValueError, match=r'conv\.positions is in no param group'):
         run(tmp_path, model=model, optim_wrapper=wrapper, custom_hooks=[CLAMP])
+
+
+def test_nan_positions_stop_the_training(tmp_path):
+    class Spoil(Hook):
+        priority = 'HIGHEST'
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            if runner.iter == 2:
+                with torch.no_grad():
+                    runner.model.conv.positions[0, 0] = float('nan')
+
+    with pytest.raises(ValueError, match=r'conv\.positions became NaN at iteration 3'):
+        run(tmp_path, custom_hooks=[Spoil(), CLAMP])

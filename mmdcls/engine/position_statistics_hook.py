@@ -1,0 +1,81 @@
+"""Log how the positions of kernel elements spread and move."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmdcls.layers import iter_dcls_layers
+from mmdcls.registry import HOOKS
+
+
+@HOOKS.register_module()
+class PositionStatisticsHook(Hook):
+    """Log spread, share at the border and speed of every position tensor.
+
+    The names of the scalars are ``positions/<owner>/<quantity>``, with the first layer
+    that owns the tensor, and
+
+    - ``speed``: mean absolute change since the last time, in pixels (Appendix F's
+      ``V_P``, Figure 7, with ``interval`` of one epoch); 0 the first time.
+    - ``std``: standard deviation, in pixels (Appendix E).
+    - ``at_border``: share of coordinates on the kernel's limits. Paper §3: a pile there
+      says that the dilated kernel size is too small.
+
+    Args:
+        interval: Every how many epochs or iterations.
+        by_epoch: Count in epochs, or in iterations.
+    """
+
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self, interval: int = 1, by_epoch: bool = True) -> None:
+        self.interval = interval
+        self.by_epoch = by_epoch
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the tensors and remember where they start."""
+        self._owners = {}
+        for name, layer in iter_dcls_layers(runner.model, with_names=True):
+            owner = name.removeprefix('module.')
+            self._owners.setdefault(id(layer.positions), (owner, layer))
+        self._previous = {
+            owner: _snapshot(layer) for owner, layer in self._owners.values()
+        }
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Log at the end of an epoch."""
+        if self.by_epoch and self.every_n_epochs(runner, self.interval):
+            self._log(runner, runner.epoch + 1)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Log at the end of an iteration."""
+        if not self.by_epoch and self.every_n_train_iters(runner, self.interval):
+            self._log(runner, runner.iter + 1)
+
+    def _log(self, runner: Runner, step: int) -> None:
+        scalars = {}
+        for owner, layer in self._owners.values():
+            positions = _snapshot(layer)
+            limits = positions.new_tensor([s // 2 for s in layer.dilated_kernel_size])
+            limits = limits.view(-1, *[1] * (positions.ndim - 1))
+            moved = (positions - self._previous[owner]).abs().mean()
+            scalars[f'positions/{owner}/speed'] = moved.item()
+            scalars[f'positions/{owner}/std'] = positions.std().item()
+            at_border = (positions.abs() >= limits).float().mean()
+            scalars[f'positions/{owner}/at_border'] = at_border.item()
+            self._previous[owner] = positions
+        runner.visualizer.add_scalars(scalars, step=step)
+        for name, value in scalars.items():
+            runner.message_hub.update_scalar(name, value)
+
+
+def _snapshot(layer) -> Tensor:
+    return layer.positions.detach().float().clone()

@@ -1,0 +1,60 @@
+"""The loss that keeps kernel elements apart."""
+
+import torch
+from torch import Tensor, nn
+
+from .base import iter_dcls_layers
+
+
+def repulsion(positions: Tensor) -> Tensor:
+    """Mean overlap of the pairs of elements of a kernel, averaged over the kernels.
+
+    After Thomas et al. (2019), as the authors of DCLS train with it: for each kernel
+    ``2 / (m (m - 1)) * sum_{i<j} max(0, 1 - ||p_i - p_j||)``.
+
+    Args:
+        positions: ``(d, *batch, m)`` in pixels, with ``m`` of at least 2.
+
+    Returns:
+        A scalar between 0 (all elements at least a pixel apart) and 1 (all in one
+        place), in the dtype of ``positions``.
+
+    Raises:
+        ValueError: If a kernel has a single element.
+    """
+    count = positions.shape[-1]
+    if count < 2:
+        raise ValueError(
+            f'The repulsive loss needs a kernel_count of at least 2, not {count}.'
+        )
+    points = positions.flatten(1, -2).permute(1, 2, 0)
+    # pdist's gradient is 0 where two elements coincide; that of a norm is NaN there.
+    rows, columns = torch.triu_indices(count, count, 1, device=positions.device)
+    squared = (points[:, rows] - points[:, columns]).square().sum(-1)
+    apart = squared > 0
+    distance = torch.where(apart, squared, 1.0).sqrt() * apart
+    return (1 - distance).relu().mean()
+
+
+def repulsive_loss(model: nn.Module) -> Tensor:
+    """The square of the repulsion, averaged over the model's position tensors.
+
+    A tensor that several layers share counts once.
+
+    Args:
+        model: Has at least one DCLS layer.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: If the model has no DCLS layer or one of a single element.
+    """
+    tensors = {
+        id(layer.positions): layer.positions for layer in iter_dcls_layers(model)
+    }
+    if not tensors:
+        raise ValueError(
+            f'The repulsive loss needs DCLS layers, and {type(model).__name__} has none.'
+        )
+    return torch.stack([repulsion(p) for p in tensors.values()]).mean().square()

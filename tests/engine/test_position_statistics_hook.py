@@ -1,0 +1,52 @@
+import json
+
+import pytest
+import torch
+from engine_runs import SmallModel, run
+
+
+def scalars(work_dir):
+    lines = next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    return [
+        line for line in map(json.loads, lines) if any('positions' in k for k in line)
+    ]
+
+
+def test_speed_is_the_mean_absolute_change_an_epoch(tmp_path):
+    model = SmallModel()
+    starts = []
+
+    def remember(module, args, output):
+        starts.append(module.positions.detach().clone())
+
+    model.conv.register_forward_hook(remember)
+    hook = dict(type='mmdcls.PositionStatisticsHook')
+    run(tmp_path, model=model, max_epochs=3, custom_hooks=[hook])
+    logged = scalars(tmp_path)
+    assert [entry['step'] for entry in logged] == [1, 2, 3]
+    # Validation runs the model too: 4 + 4 forward passes an epoch.
+    ends = [*starts[8::8], model.conv.positions.detach()]
+    previous = starts[0]
+    for entry, end in zip(logged, ends, strict=True):
+        speed = float((end - previous).abs().mean())
+        assert entry['positions/conv/speed'] == pytest.approx(speed, rel=1e-5)
+        assert entry['positions/conv/std'] == pytest.approx(float(end.std()), rel=1e-5)
+        previous = end
+
+
+def test_share_at_the_border(tmp_path):
+    model = SmallModel(kernel_count=4)
+    with torch.no_grad():
+        model.conv.positions.fill_(0.0)[0, :, :, 0] = 3.0
+    hook = dict(type='mmdcls.PositionStatisticsHook', by_epoch=False, interval=2)
+    run(
+        tmp_path,
+        model=model,
+        max_epochs=1,
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
+        custom_hooks=[hook],
+    )
+    logged = scalars(tmp_path)
+    assert [entry['step'] for entry in logged] == [2, 4]
+    assert logged[0]['positions/conv/at_border'] == pytest.approx(1 / 8)
+    assert logged[0]['positions/conv/speed'] == 0
