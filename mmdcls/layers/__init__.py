@@ -1,0 +1,22 @@
+"""Convolution layers whose kernel elements have learnable positions."""
+
+from .base import DCLSConvNd, iter_dcls_layers
+from .conv import (
+    DCLSConv1d,
+    DCLSConv2_1d,
+    DCLSConv2d,
+    DCLSConv3_1d,
+    DCLSConv3_2d,
+    DCLSConv3d,
+)
+
+__all__ = [
+    'DCLSConv1d',
+    'DCLSConv2_1d',
+    'DCLSConv2d',
+    'DCLSConv3_1d',
+    'DCLSConv3_2d',
+    'DCLSConv3d',
+    'DCLSConvNd',
+    'iter_dcls_layers',
+]

@@ -1,0 +1,99 @@
+"""Arguments of convolutions: normalised, checked, and taken over from nn.ConvNd."""
+
+import functools
+from collections.abc import Callable, Sequence
+from numbers import Integral
+
+PADDING_MODES = ('zeros', 'reflect', 'replicate', 'circular')
+
+_CONVOLUTION_ARGUMENTS = (
+    'kernel_size',
+    'stride',
+    'padding',
+    'dilation',
+    'groups',
+    'bias',
+    'padding_mode',
+)
+
+
+def accept_convolution_call(init: Callable) -> Callable:
+    """Let the ``__init__`` of a DCLS layer be called like that of ``nn.ConvNd``.
+
+    mmcv's ``build_conv_layer`` calls ``Layer(in_channels, out_channels, kernel_size,
+    ..., **conv_cfg)``, where ours has ``kernel_count`` third. The two are told apart by
+    ``kernel_count``, which a ``conv_cfg`` gives by keyword.
+    """
+
+    @functools.wraps(init)
+    def wrapper(self, in_channels, out_channels, *args, **kwargs):
+        if args and 'kernel_count' in kwargs:
+            kwargs.update(zip(_CONVOLUTION_ARGUMENTS, args, strict=False))
+            args = ()
+        init(self, in_channels, out_channels, *args, **kwargs)
+
+    return wrapper
+
+
+def to_sizes(
+    name: str, value: int | Sequence[int], length: int, minimum: int
+) -> tuple[int, ...]:
+    """One integer or ``length`` of them as a tuple.
+
+    Raises:
+        ValueError: Something else, or an integer below ``minimum``.
+    """
+    sizes = (value,) * length if isinstance(value, Integral) else value
+    if (
+        not isinstance(sizes, Sequence)
+        or len(sizes) != length
+        or not all(isinstance(size, Integral) and size >= minimum for size in sizes)
+    ):
+        raise ValueError(
+            f'{name}={value!r} must be an integer or {length} integers, '
+            f'each at least {minimum}'
+        )
+    return tuple(map(int, sizes))
+
+
+def check_one_of(name: str, value: str, accepted: Sequence[str]) -> None:
+    """Raise a ValueError that lists what is accepted if ``value`` is not in it."""
+    if value not in accepted:
+        raise ValueError(f'{name}={value!r} is unknown; accepted are {tuple(accepted)}')
+
+
+def size_keeping_padding(
+    size: Sequence[int],
+    kernel_size: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[int],
+) -> tuple[int, ...]:
+    """The padding with which a kernel of ``size`` gives another one's output size.
+
+    Args:
+        size: Sizes of the new kernel, one an axis, like everything here.
+        kernel_size: Those of the kernel replaced.
+        dilation: Its dilation.
+        padding: Its padding, on each side.
+
+    Raises:
+        ValueError: No padding that is equal on both sides does it.
+    """
+    result = []
+    for axis, new in enumerate(size):
+        extent = dilation[axis] * (kernel_size[axis] - 1) + 1
+        if (new - extent) % 2:
+            raise ValueError(
+                f'dilated_kernel_size={new} (axis {axis}) cannot keep the output size '
+                f'of the convolution replaced, whose kernel spans {extent}: both must '
+                'be odd, or both even'
+            )
+        result.append(padding[axis] + (new - extent) // 2)
+        if result[-1] < 0:
+            raise ValueError(
+                f'dilated_kernel_size={new} (axis {axis}) is too small to keep the '
+                f'output size of the convolution replaced, whose kernel spans {extent} '
+                f'with padding {padding[axis]}; it must be at least '
+                f'{extent - 2 * padding[axis]}'
+            )
+    return tuple(result)

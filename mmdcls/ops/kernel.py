@@ -1,0 +1,250 @@
+"""The dense kernel of a convolution with learnable spacings, and its gradients.
+
+A bilinear element touches the 2 ** d grid points around its position, so it is added
+there. A triangle or a Gaussian touches more, but is a product over the axes, so those
+kernels are a matrix product over the elements. Neither builds anything of the size of
+a kernel per element.
+"""
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+INTERPOLATIONS = ('bilinear', 'triangle', 'gaussian')
+
+# What is added to |sigma| to make the width of an element, so that every element
+# reaches a grid point (the released package's versions ``max`` and ``gauss``).
+SMALLEST_WIDTH = {'triangle': 1.0, 'gaussian': 0.27}
+
+# Room for both grid points of an element that lies outside of the kernel.
+_MARGIN = 2
+
+_NORMALIZATION_EPS = 1e-7
+
+
+def construct_kernel(
+    weight: Tensor,
+    positions: Tensor,
+    kernel_size: Sequence[int],
+    *,
+    interpolation: str = 'bilinear',
+    sigma: Tensor | None = None,
+) -> Tensor:
+    """Place weighted elements at real-valued positions of a dense kernel.
+
+    Elements that overlap add up (paper eq. 14).
+
+    ``'bilinear'`` is eq. 2-3 (2D), 48-50 (1D) and 53-55 (3D), with the gradients of
+    eq. 17-19 and 51-52. Weight that falls outside of the kernel is dropped.
+
+    ``'triangle'`` and ``'gaussian'`` are the versions ``max`` and ``gauss`` of the
+    released package: an element has its own width along each axis (half base
+    1 + |sigma|, standard deviation 0.27 + |sigma|) and is normalised over the kernel.
+
+    Gradients are closed-form and can be taken once, not twice.
+
+    Args:
+        weight: ``(*batch, m)``; in a layer ``batch`` is
+            ``(C_out, C_in/groups, *dense_kernel_size)``.
+        positions: ``(d, *batch, m)`` in pixels from the index ``size // 2`` of each
+            axis; ``positions[0]`` goes with the first axis of the kernel.
+        kernel_size: The ``d`` sizes of the kernel, 1 to 3 of them, even or odd.
+        interpolation: ``'bilinear'``, ``'triangle'`` or ``'gaussian'``.
+        sigma: Shaped as ``positions``; for ``'triangle'`` and ``'gaussian'`` only.
+
+    Returns:
+        ``(*batch, *kernel_size)`` in the dtype of ``weight``. The arithmetic is in
+        float32, or float64 if ``weight`` or ``positions`` is, also under autocast. A
+        NaN among the positions shows as NaN in the kernel.
+
+    Raises:
+        TypeError: An argument is not of a floating-point dtype.
+        ValueError: A shape, size, device or name does not fit.
+    """
+    kernel_size = tuple(kernel_size)
+    _check_arguments(weight, positions, kernel_size, interpolation, sigma)
+    dtype = torch.promote_types(weight.dtype, positions.dtype)
+    dtype = torch.promote_types(dtype, torch.float32)
+    batch, count = weight.shape[:-1], weight.shape[-1]
+    rows = math.prod(batch)
+    elements = weight.to(dtype).reshape(rows, count)
+    positions = positions.to(dtype).reshape(len(kernel_size), rows, count)
+    if interpolation == 'bilinear':
+        kernel = _BilinearKernel.apply(elements, positions, kernel_size)
+    else:
+        width = sigma.to(dtype).reshape(positions.shape).abs()
+        width = width + SMALLEST_WIDTH[interpolation]
+        kernel = _spread(elements, positions, width, kernel_size, interpolation)
+    return kernel.reshape(*batch, *kernel_size).to(weight.dtype)
+
+
+class _BilinearKernel(Function):
+    """Weight ``(rows, m)`` and positions ``(d, rows, m)`` to ``(rows, *kernel_size)``.
+
+    The kernel has a margin here: weight outside is added to it and cut off, and its
+    gradient is read from zeros.
+    """
+
+    @staticmethod
+    def forward(ctx, weight, positions, kernel_size):
+        index, fractions = _corners(positions, kernel_size)
+        ctx.save_for_backward(weight, index, *fractions)
+        shares = [weight]
+        for fraction in fractions:
+            shares = [
+                part * side for part in shares for side in (1 - fraction, fraction)
+            ]
+        sizes = [size + 2 * _MARGIN for size in kernel_size]
+        kernel = weight.new_zeros(weight.shape[0], math.prod(sizes))
+        for corner, share in zip(index, shares, strict=True):
+            kernel.scatter_add_(1, corner, share)
+        return F.pad(kernel.unflatten(1, sizes), (-_MARGIN, -_MARGIN) * len(sizes))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_kernel):
+        weight, index, *fractions = ctx.saved_tensors
+        dimensions = len(fractions)
+        grad = F.pad(grad_kernel, (_MARGIN, _MARGIN) * dimensions).flatten(1)
+        corners = grad.expand(len(index), *grad.shape).gather(2, index)
+        corners = corners.unflatten(0, (2,) * dimensions)
+        grad_positions = []
+        for axis in range(dimensions):
+            lower, upper = corners.unbind(axis)
+            others = fractions[:axis] + fractions[axis + 1 :]
+            grad_positions.append(weight * _interpolate(upper - lower, others))
+        return _interpolate(corners, fractions), torch.stack(grad_positions), None
+
+
+def _corners(positions, kernel_size):
+    """Find the grid points around each position.
+
+    Returns:
+        Indices ``(2 ** d, rows, m)`` into the flat kernel with its margin, the last
+        axis changing fastest, and for each axis the fraction ``(rows, m)`` that goes to
+        the upper of the two points.
+    """
+    index, offsets, fractions = 0, [0], []
+    for position, size in zip(positions, kernel_size, strict=True):
+        position = position + size // 2
+        lower = position.floor()
+        fractions.append(position - lower)
+        # NaN is kept inside of the kernel, where its fraction shows.
+        lower = lower.nan_to_num(0.0).clamp(-_MARGIN, size).long()
+        stride = size + 2 * _MARGIN
+        index = index * stride + lower + _MARGIN
+        offsets = [offset * stride + step for offset in offsets for step in (0, 1)]
+    return torch.stack([index + offset for offset in offsets]), fractions
+
+
+def _interpolate(corners, fractions):
+    """Reduce the leading axes of size 2, one by one, to the point between the two."""
+    for fraction in fractions:
+        lower, upper = corners.unbind(0)
+        corners = torch.lerp(lower, upper, fraction)
+    return corners
+
+
+def _spread(weight, positions, width, kernel_size, interpolation):
+    """As ``_BilinearKernel``, for factors that reach over the whole of each axis."""
+    factors = [
+        _SpreadFactor.apply(*along, interpolation)
+        for along in zip(positions, width, kernel_size, strict=True)
+    ]
+    total = 1
+    for factor in factors:
+        total = total * factor.sum(-2)
+    scale = weight / (total + _NORMALIZATION_EPS)
+    first, *others = factors
+    first = first * scale.unsqueeze(-2)
+    if not others:
+        return first.sum(-1)
+    rest = others[0]
+    for factor in others[1:]:
+        rest = (rest.unsqueeze(-2) * factor.unsqueeze(-3)).flatten(-3, -2)
+    with _without_autocast(weight.device.type):
+        return first @ rest.mT
+
+
+class _SpreadFactor(Function):
+    """What each point of one axis gets of each element, ``(rows, size, m)``."""
+
+    @staticmethod
+    def forward(ctx, position, width, size, interpolation):
+        ctx.size, ctx.interpolation = size, interpolation
+        distance = _distance(position, size)
+        if interpolation == 'triangle':
+            factor = distance.abs_().neg_().add_(width.unsqueeze(-2)).relu_()
+        else:
+            factor = distance.div_(width.unsqueeze(-2)).square_().mul_(-0.5).exp_()
+        ctx.save_for_backward(position, width, factor)
+        return factor
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        position, width, factor = ctx.saved_tensors
+        distance = _distance(position, ctx.size)
+        if ctx.interpolation == 'triangle':
+            grad = grad * (factor > 0)
+            grad_width = grad.sum(-2)
+            return grad.mul_(distance.sign_()).sum(-2), grad_width, None, None
+        grad = (grad * factor).mul_(distance)
+        grad_position = grad.sum(-2) / width**2
+        return grad_position, grad.mul_(distance).sum(-2) / width**3, None, None
+
+
+def _distance(position, size):
+    """From each element to each point of one axis, ``(rows, size, m)``."""
+    point = torch.arange(size, dtype=position.dtype, device=position.device)
+    return point.unsqueeze(-1) - (position + size // 2).unsqueeze(-2)
+
+
+def _without_autocast(device_type):
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()  # the meta device has none
+
+
+def _check_arguments(weight, positions, kernel_size, interpolation, sigma):
+    """Raise what ``construct_kernel`` documents."""
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(
+            f'interpolation={interpolation!r} is unknown; accepted are {INTERPOLATIONS}'
+        )
+    if not 1 <= len(kernel_size) <= 3 or min(kernel_size) < 1:
+        raise ValueError(
+            f'kernel_size={kernel_size} must be 1 to 3 sizes of at least 1'
+        )
+    if (sigma is None) != (interpolation == 'bilinear'):
+        raise ValueError(
+            f'sigma is {"missing" if sigma is None else "given"} with '
+            f"interpolation={interpolation!r}; it belongs to 'triangle' and 'gaussian'"
+        )
+    if weight.ndim == 0 or weight.shape[-1] == 0:
+        raise ValueError(
+            f'weight is of shape {tuple(weight.shape)}; it must be (*batch, m), m >= 1'
+        )
+    expected = (len(kernel_size), *weight.shape)
+    tensors = {'weight': weight, 'positions': positions, 'sigma': sigma}
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
+        if not tensor.is_floating_point():
+            raise TypeError(f'{name} is of dtype {tensor.dtype}; it must be floating')
+        if tensor.device != weight.device:
+            raise ValueError(
+                f'{name} is on {tensor.device}; it must be on {weight.device}, '
+                'where weight is'
+            )
+        if name != 'weight' and tensor.shape != expected:
+            raise ValueError(
+                f'{name} is of shape {tuple(tensor.shape)}; it must be {expected} for '
+                f'weight {tuple(weight.shape)} and kernel_size {kernel_size}'
+            )
