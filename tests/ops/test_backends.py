@@ -1,0 +1,210 @@
+"""What is particular to one backend: the table, Triton, the implicit-GEMM extension."""
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tolerances import assert_close
+
+from mmdcls.ops import backends
+from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_every_backend_has_the_same_functions(backend):
+    for name in (*OPERATIONS, 'can_run'):
+        assert callable(getattr(BACKENDS[backend], name))
+
+
+def test_the_table_names_backends_for_every_operation_and_size():
+    assert set(choices.DEFAULTS.values()) <= set(BACKENDS)
+    assert ('cpu', 'float32') in choices.CHOICES
+    for table in choices.CHOICES.values():
+        assert set(table) == set(OPERATIONS)
+        for rows in table.values():
+            assert list(rows) == sorted(rows)
+            for names in rows.values():
+                assert len(names) == len(choices.MAP_SIZES)
+                assert set(names) <= set(BACKENDS) - {'implicit_gemm'}
+
+
+# --- Triton -------------------------------------------------------------------------
+
+
+def test_triton_cases():
+    """``triton_cases.py``, in a process of its own.
+
+    Without a GPU it needs Triton's interpreter, which has to be chosen before Triton is
+    imported for the first time.
+    """
+    pytest.importorskip('triton')
+    interpret = '0' if torch.cuda.is_available() else '1'
+    cases = Path(__file__).with_name('triton_cases.py')
+    result = subprocess.run(
+        [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(cases)],
+        env=os.environ | {'TRITON_INTERPRET': interpret},
+        cwd=cases.parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert 'skipped' not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ('architecture', 'layout'), [(80, 'channels_last'), (90, 'nchw')]
+)
+def test_triton_kernel_compiles_for_gpus(architecture, layout):
+    """Down to machine code, which needs no GPU; the interpreter must be off for it."""
+    pytest.importorskip('triton')
+    environment = {k: v for k, v in os.environ.items() if k != 'TRITON_INTERPRET'}
+    result = subprocess.run(
+        [sys.executable, '-c', COMPILE, str(architecture), layout],
+        env=environment | {'PYTHONPATH': os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    instructions = result.stdout
+    assert 'fma.rn.f32' in instructions
+    assert 'mma' not in instructions, 'tensor cores would round to TF32'
+
+
+COMPILE = """
+import sys, triton, triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from mmdcls.ops.backends import triton_kernels as kernels
+
+architecture, layout = int(sys.argv[1]), sys.argv[2]
+tuner = {'channels_last': kernels.CHANNELS_LAST, 'nchw': kernels.NCHW}[layout]
+unit = {'channels_last': 'c', 'nchw': 'w'}[layout]
+for config in tuner.configs[::4]:
+    constants = dict(config.kwargs, IMAGES=1, HAS_BIAS=True, DTYPE=tl.float32)
+    constants |= {f'{name}_stride_{unit}': 1 for name in ('x', 'out')}
+    names = kernels.correlate_kernel.arg_names
+    signature = {
+        name: 'constexpr' if name in constants
+        else '*bf16' if name in ('x', 'kernel', 'bias', 'out')
+        else 'i32'
+        for name in names
+    }
+    source = ASTSource(
+        fn=kernels.correlate_kernel,
+        signature=signature,
+        constexprs={(names.index(name),): value for name, value in constants.items()},
+    )
+    compiled = triton.compile(
+        source,
+        target=GPUTarget('cuda', architecture, 32),
+        options={'num_warps': config.num_warps},
+    )
+    assert compiled.asm['cubin']
+    print(compiled.asm['ptx'])
+"""
+
+
+def test_triton_is_imported_only_when_used():
+    code = (
+        'import sys; import mmdcls.ops.depthwise; '
+        "assert not {'triton', 'mmengine', 'mmcv'} & set(sys.modules)"
+    )
+    # torch itself may import triton: what counts is what this package adds.
+    code = code.replace("{'triton',", "{'mmdcls.ops.backends.triton_kernels',")
+    environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, '-c', code], env=environment, check=True)
+
+
+@pytest.mark.parametrize(
+    ('backend', 'package', 'message'),
+    [
+        ('triton', 'triton', "needs the package 'triton', which is not installed"),
+        (
+            'implicit_gemm',
+            'depthwise_conv2d_implicit_gemm',
+            "needs the extension 'depthwise_conv2d_implicit_gemm'",
+        ),
+    ],
+)
+def test_missing_packages_are_named(backend, package, message, monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    x = torch.zeros(1, 2, 4, 4)
+    assert not BACKENDS[backend].can_run('forward', x, (3, 3), (1, 1))
+    with pytest.raises(ImportError, match=message):
+        BACKENDS[backend].can_run('forward', x, (3, 3), (1, 1), raise_error=True)
+
+
+# --- The implicit-GEMM extension ----------------------------------------------------
+
+
+class StandInFunction(torch.autograd.Function):
+    """What the extension does, in PyTorch: its padding is always ``k // 2``."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        x, weight = (t.detach().requires_grad_() for t in ctx.saved_tensors)
+        with torch.enable_grad():
+            output = StandInFunction.forward(ctx, x, weight)
+        return torch.autograd.grad(output, (x, weight), grad_output)
+
+
+@pytest.fixture
+def extension(monkeypatch):
+    name = 'depthwise_conv2d_implicit_gemm'
+    module = types.ModuleType(name)
+    module.__spec__ = types.SimpleNamespace(name=name)
+    module._DepthWiseConv2dImplicitGEMMFP32 = StandInFunction
+    module._DepthWiseConv2dImplicitGEMMFP16 = StandInFunction
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_implicit_gemm_operations(extension):
+    x, weight = torch.randn(2, 3, 6, 7), torch.randn(3, 1, 5, 5)
+    exact = [tensor.clone().requires_grad_() for tensor in (x, weight)]
+    expected = F.conv2d(*exact, padding=2, groups=3)
+    grad_output = torch.randn_like(expected)
+    grad_x, grad_weight = torch.autograd.grad(expected, exact, grad_output)
+    backend = backends.implicit_gemm
+    bias = torch.randn(3)
+    with torch.no_grad():
+        output = backend.forward(x, weight, bias, (2, 2))
+        assert_close(output, expected + bias[:, None, None], 'output')
+        actual = backend.grad_input(grad_output, weight, (6, 7), (2, 2))
+        assert_close(actual, grad_x, 'gradient')
+        actual = backend.grad_weight(x, grad_output, (5, 5), (2, 2))
+        assert_close(actual, grad_weight, 'gradient')
+
+
+@pytest.mark.parametrize(
+    ('device', 'dtype', 'kernel_size', 'padding', 'message'),
+    [
+        ('cpu', torch.float32, (5, 5), (2, 2), 'accepts CUDA tensors only, got .* cpu'),
+        ('cuda', torch.bfloat16, (5, 5), (2, 2), 'got torch.bfloat16'),
+        ('cuda', torch.float32, (5, 3), (2, 1), r'odd square .* \(5, 3\)'),
+        ('cuda', torch.float32, (4, 4), (2, 2), r'odd square .* \(4, 4\)'),
+        ('cuda', torch.float32, (5, 5), (1, 1), r'with padding \(1, 1\)'),
+    ],
+)
+def test_implicit_gemm_says_why_it_refuses(
+    device, dtype, kernel_size, padding, message, extension
+):
+    x = types.SimpleNamespace(device=torch.device(device), dtype=dtype)
+    arguments = ('forward', x, kernel_size, padding)
+    assert not backends.implicit_gemm.can_run(*arguments)
+    with pytest.raises(ValueError, match=message):
+        backends.implicit_gemm.can_run(*arguments, raise_error=True)
+
+
+def test_implicit_gemm_accepts_what_the_extension_does(extension):
+    x = types.SimpleNamespace(device=torch.device('cuda'), dtype=torch.float16)
+    assert backends.implicit_gemm.can_run('forward', x, (31, 31), (15, 15))

@@ -1,0 +1,132 @@
+"""tools/analysis_tools/benchmark_ops.py: it runs, and says what it measured."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / 'tools' / 'analysis_tools' / 'benchmark_ops.py'
+
+
+@pytest.fixture(scope='module')
+def benchmark():
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        spec = importlib.util.spec_from_file_location('benchmark_ops', SCRIPT)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
+    return module
+
+
+@pytest.fixture(scope='module')
+def report(tmp_path_factory):
+    """The reports of a quick run, in a process that has no OpenMMLab package."""
+    folder = tmp_path_factory.mktemp('benchmark')
+    for package in ('mmengine', 'mmcv', 'mmpretrain'):
+        folder.joinpath(f'{package}.py').write_text('raise ImportError(__name__)')
+    arguments = ['--quick', '--device', 'cpu', '--threads', '1']
+    result = subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments, '--out', str(folder / 'report')],
+        env=os.environ | {'PYTHONPATH': str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    markdown = (folder / 'report.md').read_text()
+    assert markdown in result.stdout
+    return json.loads((folder / 'report.json').read_text()), markdown
+
+
+def test_report_says_what_the_figures_depend_on(report):
+    environment = report[0]['environment']
+    assert environment['torch'] == torch.__version__
+    assert environment['dtype'] == 'float32'
+    assert environment['threads'] == 1
+    assert environment['parity'] == 'passed'
+
+
+def test_report_has_every_stage_and_its_sum(report):
+    rows = report[0]['layers']
+    assert {row['mode'] for row in rows} == {'inference', 'train'}
+    for mode in ('inference', 'train'):
+        times = {row['stage']: row for row in rows if row['mode'] == mode}
+        *stages, total = times.values()
+        assert len(stages) == 4 and total['stage'] == 'sum'
+        for name, value in total['ms'].items():
+            assert value == pytest.approx(sum(row['ms'][name] for row in stages))
+        assert total['ratio']['7x7'] == pytest.approx(
+            total['ms']['7x7'] / total['ms']['dcls']
+        )
+
+
+def test_report_compares_growth_and_construction(report):
+    growth = {row['kernel_size']: row['ratio'] for row in report[0]['growth']}
+    assert growth[17] == 1
+    construction = {row['name']: row for row in report[0]['construction']}
+    assert construction['dcls']['peak_mb'] > 0
+
+
+def test_markdown_tables_are_complete(report):
+    for block in report[1].split('\n\n'):
+        lines = [line for line in block.splitlines() if line.startswith('|')]
+        assert len({line.count('|') for line in lines}) <= 1
+    assert report[1].count('| sum |') == 2
+
+
+def test_tune_writes_a_table_that_can_be_imported(benchmark, tmp_path):
+    path = tmp_path / 'choices.py'
+    benchmark.main(['--quick', '--tune', '--device', 'cpu', '--choices', str(path)])
+    content = {}
+    exec(path.read_text(), content)
+    table = content['CHOICES']['cpu', 'float32']
+    assert list(table) == list(benchmark.OPERATIONS)
+    for rows in table.values():
+        assert list(rows) == [7, 17]
+        assert all(len(names) == len(content['MAP_SIZES']) for names in rows.values())
+    others = {k: v for k, v in content['CHOICES'].items() if k[1] != 'float32'}
+    assert others == {
+        k: v for k, v in benchmark.choices.CHOICES.items() if k[1] != 'float32'
+    }
+
+
+def test_committed_table_is_what_the_tool_would_write(benchmark, tmp_path):
+    path = tmp_path / 'choices.py'
+    key, table = next(iter(benchmark.choices.CHOICES.items()))
+    benchmark.write_choices(path, key, table)
+    assert path.read_text() == Path(benchmark.choices.__file__).read_text()
+
+
+def test_nothing_is_timed_when_parity_fails(benchmark, monkeypatch):
+    aten = benchmark.BACKENDS['aten']
+    forward = aten.forward
+    monkeypatch.setattr(aten, 'forward', lambda *args: 1.01 * forward(*args))
+    with pytest.raises(AssertionError, match='nothing was timed'):
+        benchmark.main(['--quick', '--device', 'cpu'])
+
+
+def test_peak_memory_is_that_of_the_tensors(benchmark):
+    def function():
+        first = torch.ones(2**20)
+        second = first + 1
+        del first
+        return second + 1
+
+    peak = benchmark.peak_memory(function, torch.device('cpu'))
+    assert peak == pytest.approx(2 * 4 * 2**20, rel=0.01)
+
+
+def test_bandwidth_fraction_counts_compulsory_traffic(benchmark):
+    options = benchmark.parse_args(['--device', 'cpu', '--dtype', 'float16'])
+    options.copy_bandwidth = 1e9
+    row = {'stage': '96x56x56', 'batch': 4, 'mode': 'inference', 'ms': {'dcls': 10.0}}
+    megabytes = 2 * 4 * 96 * 56 * 56 * 2 / 1e6
+    assert benchmark.bandwidth_fraction(row, options) == pytest.approx(megabytes / 10)

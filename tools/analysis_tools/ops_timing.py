@@ -1,0 +1,148 @@
+"""What ``benchmark_ops.py`` times, and how it measures time and memory."""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mmdcls.ops import construct_kernel, depthwise_conv2d
+
+try:
+    from DCLS.construct.modules import Dcls2d as ReleasedDcls2d
+except ImportError:
+    ReleasedDcls2d = None
+
+
+class DCLSLayer(nn.Module):
+    """A depthwise DCLS layer built from the operators of ``mmdcls.ops`` alone.
+
+    Args:
+        channels: Number of channels.
+        kernel_size: Dilated kernel size, rows and columns alike.
+        kernel_count: Elements per channel.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, kernel_count: int):
+        super().__init__()
+        self.kernel_size = (kernel_size, kernel_size)
+        self.weight = nn.Parameter(torch.randn(channels, 1, kernel_count) / 6)
+        positions = torch.randn(2, channels, 1, kernel_count) * kernel_size / 4
+        limit = kernel_size // 2
+        self.positions = nn.Parameter(positions.clamp(-limit, limit))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def construct_kernel(self) -> torch.Tensor:
+        """The dense kernel, (channels, 1, rows, columns)."""
+        return construct_kernel(self.weight, self.positions, self.kernel_size)
+
+    def forward(self, x: torch.Tensor, kernel: torch.Tensor | None = None):
+        """Convolve ``x``, (N, channels, H, W), with ``kernel`` or a fresh one."""
+        if kernel is None:
+            kernel = self.construct_kernel().to(x.dtype)
+        bias = self.bias.to(x.dtype)
+        return depthwise_conv2d(x, kernel, bias, padding=self.kernel_size[0] // 2)
+
+
+def released_layer(layer: DCLSLayer) -> nn.Module:
+    """The released package's layer with the parameters of ``layer``."""
+    channels, _, count = layer.weight.shape
+    size = layer.kernel_size[0]
+    released = ReleasedDcls2d(
+        channels,
+        channels,
+        count,
+        padding=size // 2,
+        dilated_kernel_size=size,
+        groups=channels,
+        version='v0',
+        use_implicit_gemm=False,
+    )
+    released = released.to(layer.weight.device)
+    with torch.no_grad():
+        released.weight.copy_(layer.weight)
+        released.P.copy_(layer.positions)
+        released.bias.copy_(layer.bias)
+    return released
+
+
+def interleaved(
+    contenders: dict[str, Callable[[], object]],
+    repetitions: int,
+    device: torch.device,
+) -> dict[str, float]:
+    """The median time of each contender in ms; they take turns."""
+    times = {name: [] for name in contenders}
+    for repetition in range(repetitions + 1):
+        for name, function in contenders.items():
+            synchronize(device)
+            start = time.perf_counter()
+            function()
+            synchronize(device)
+            if repetition:  # The first round warms up.
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU."""
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def inference(module: nn.Module, *inputs: torch.Tensor) -> Callable[[], object]:
+    """A function that runs ``module`` without autograd."""
+
+    def run():
+        with torch.no_grad():
+            return module(*inputs)
+
+    return run
+
+
+def train_step(
+    module: nn.Module, x: torch.Tensor, grad_output: torch.Tensor
+) -> Callable[[], object]:
+    """A function that runs ``module`` forward and backward, for all gradients."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    x = x.detach().requires_grad_()
+
+    def run():
+        return torch.autograd.grad(module(x), [x, *parameters], grad_output)
+
+    return run
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """Bytes per second read and written by a large copy."""
+    source = torch.empty(2**28, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    times = interleaved({'copy': lambda: target.copy_(source)}, 20, device)
+    return 2 * source.numel() / (times['copy'] / 1e3)
+
+
+def peak_memory(function: Callable[[], object], device: torch.device) -> int:
+    """Bytes that ``function`` adds to the tensors' memory at its peak."""
+    if device.type == 'cuda':
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        function()
+        return torch.cuda.max_memory_allocated(device) - before
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        function()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'trace.json')
+        profile.export_chrome_trace(str(path))
+        events = json.loads(path.read_text())['traceEvents']
+    changes = [e for e in events if e.get('name') == '[memory]']
+    current = peak = 0
+    for event in sorted(changes, key=lambda event: event['ts']):
+        current += event['args']['Bytes']
+        peak = max(peak, current)
+    return peak
