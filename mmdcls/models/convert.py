@@ -25,6 +25,7 @@ def convert_to_dcls(
     reproduce: bool = False,
     interpolation: str = 'bilinear',
     position_init: str = 'normal',
+    backend: str = 'auto',
 ) -> nn.Module:
     """Swap convolutions of ``model`` for DCLS ones, in place.
 
@@ -48,6 +49,7 @@ def convert_to_dcls(
             placed on its grid, so that the model's output is unchanged.
         interpolation: As in :class:`mmdcls.layers.DCLSConvNd`.
         position_init: As in :class:`mmdcls.layers.DCLSConvNd`.
+        backend: As in :class:`mmdcls.layers.DCLSConvNd`.
 
     Returns:
         ``model``.
@@ -75,6 +77,7 @@ def convert_to_dcls(
                 positions=None if key is None else shared.get(key),
                 interpolation=interpolation,
                 position_init=position_init,
+                backend=backend,
             )
         except ValueError as error:
             raise ValueError(f'{name or "model"}: {error}') from error

@@ -9,8 +9,10 @@ import torch.utils.checkpoint as cp
 from mmpretrain.models.backbones import ConvNeXt
 from torch import Tensor, nn
 
-from mmdcls.layers import DCLSConv2d
+from mmdcls.layers import iter_dcls_layers
 from mmdcls.registry import MODELS
+
+from .convert import convert_to_dcls
 
 
 @MODELS.register_module()
@@ -87,25 +89,18 @@ class ConvNeXtDCLS(ConvNeXt):
         super().__init__(arch=arch, **kwargs)
         self.with_cp = with_cp
         for stage in self.stages:
-            positions = None
-            for block in stage:
-                plain = block.depthwise_conv
-                block.depthwise_conv = DCLSConv2d(
-                    plain.in_channels,
-                    plain.out_channels,
-                    kernel_count,
-                    dilated_kernel_size,
-                    padding=dilated_kernel_size // 2,
-                    groups=plain.groups,
-                    bias=plain.bias is not None,
-                    interpolation=interpolation,
-                    position_init=position_init,
-                    positions=positions,
-                    backend=backend,
-                    deploy=deploy,
-                )
-                if share_positions and not deploy:
-                    positions = block.depthwise_conv.positions
+            convert_to_dcls(
+                stage,
+                select=r'depthwise_conv$',
+                dilated_kernel_size=dilated_kernel_size,
+                kernel_count=kernel_count,
+                share_positions=_one_a_stage if share_positions else None,
+                interpolation=interpolation,
+                position_init=position_init,
+                backend=backend,
+            )
+        if deploy:
+            self.switch_to_deploy()
         self._initialise_dcls_as_convolutions()
         self._freeze_stages()
 
@@ -160,6 +155,9 @@ class ConvNeXtDCLS(ConvNeXt):
 
     def switch_to_deploy(self) -> None:
         """Fold every DCLS layer into a plain convolution, in place."""
-        for module in self.modules():
-            if isinstance(module, DCLSConv2d):
-                module.switch_to_deploy()
+        for layer in list(iter_dcls_layers(self)):
+            layer.switch_to_deploy()
+
+
+def _one_a_stage(name: str, convolution: nn.Conv2d) -> int:
+    return 0
