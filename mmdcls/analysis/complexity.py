@@ -1,0 +1,137 @@
+"""Parameters and FLOPs, counted as the paper's tables count them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmdcls.layers import DCLSConvNd
+
+# Height and width the papers of this field count each task at (Tables 1 to 4).
+DEFAULT_SHAPES = {'mmpretrain': (224, 224), 'mmseg': (512, 2048), 'mmdet': (800, 1280)}
+
+# As mmdet 2's dummy forward pass, which the printed detection FLOPs come from.
+PROPOSALS, MASK_PROPOSALS = 1000, 100
+
+_PLAIN = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What a model costs.
+
+    Attributes:
+        parameters: Number of parameters; shared ones count once, positions included.
+        flops: Multiply-accumulate operations of one image, in convolutions and matrix
+            products; what the papers of this field print as FLOPs.
+        shape: Height and width of the image.
+    """
+
+    parameters: int
+    flops: int
+    shape: tuple[int, int]
+
+    def as_dict(self) -> dict:
+        """The attributes by name."""
+        return asdict(self)
+
+
+def complexity_of_config(
+    cfg: Config, shape: tuple[int, int] | None = None
+) -> Complexity:
+    """Count a config's model, without its weights or any data.
+
+    Args:
+        cfg: A config of mmpretrain, mmseg or mmdet.
+        shape: Height and width; defaults to those of the paper's table for the task.
+
+    Raises:
+        ValueError: If the config's task has no default shape and none is given.
+    """
+    scope = cfg.get('default_scope')
+    if shape is None and scope not in DEFAULT_SHAPES:
+        raise ValueError(
+            f"default_scope='{scope}' has no default shape; these have: "
+            f'{", ".join(DEFAULT_SHAPES)}.'
+        )
+    shape = tuple(shape or DEFAULT_SHAPES[scope])
+    init_default_scope(scope)
+    model = MODELS.build(cfg.model)
+    parameters = sum(param.numel() for param in model.parameters())
+    return Complexity(parameters, count_flops(model, shape), shape)
+
+
+def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
+    """Count the multiply-accumulate operations of one image.
+
+    DCLS layers count as the dense convolutions they run as, whatever backend runs them;
+    the construction of their kernels, once an inference at most, does not count.
+    Detectors with a RoI head count 1000 proposals and 100 masks. Runs on the meta
+    device: nothing is computed.
+
+    Args:
+        model: A classifier, segmenter or two-stage detector, or any other module that
+            takes an image.
+        shape: Height and width of the image.
+    """
+    model = with_plain_convolutions(model).to('meta').eval()
+    image = torch.empty(1, 3, *shape, device='meta')
+    if hasattr(model, 'roi_head'):
+        return _count(lambda: _run_two_stage(model, image))
+    if hasattr(model, 'data_preprocessor'):
+        return _count(lambda: model(image, mode='tensor'))
+    return _count(lambda: model(image))
+
+
+def with_plain_convolutions(model: nn.Module) -> nn.Module:
+    """A copy of ``model`` with PyTorch's convolutions in place of the DCLS layers.
+
+    Their weights are not those of the folded layers: it serves to count.
+    """
+    model = copy.deepcopy(model)
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, DCLSConvNd):
+            parent, _, child = name.rpartition('.')
+            plain = _PLAIN[layer.spatial_dimensions](
+                layer.in_channels,
+                layer.out_channels,
+                layer.kernel_size,
+                layer.stride,
+                layer.padding,
+                groups=layer.groups,
+                bias=layer.bias is not None,
+                device='meta',
+            )
+            setattr(model.get_submodule(parent), child, plain)
+    return model
+
+
+def _count(run: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        run()
+    # The counter takes a multiply-accumulate for two operations.
+    return counter.get_total_flops() // 2
+
+
+def _run_two_stage(model: nn.Module, image: torch.Tensor) -> None:
+    model.rpn_head(model.extract_feat(image))
+    head = model.roi_head
+    for kind, proposals in (('bbox', PROPOSALS), ('mask', MASK_PROPOSALS)):
+        extractor = getattr(head, f'{kind}_roi_extractor', None)
+        if extractor is None:
+            continue
+        extractors = extractor if isinstance(extractor, nn.ModuleList) else [extractor]
+        stages = getattr(head, f'{kind}_head')
+        stages = stages if isinstance(stages, nn.ModuleList) else [stages]
+        for i, stage in enumerate(stages):
+            extractor = extractors[min(i, len(extractors) - 1)]
+            size = extractor.roi_layers[0].output_size
+            channels = extractor.out_channels
+            stage(torch.empty(proposals, channels, *size, device='meta'))
