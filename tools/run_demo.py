@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
+# What a watcher wants to see of mmengine's log.
+PROGRESS = re.compile(r'(Iter|Epoch)\((train|val|test)\)|Saving checkpoint')
 TASKS = {
     'segmentation': dict(
         config='configs/mini/upernet_convnext-dcls-atto_1xb8-mini_ade20k-128x128.py',
@@ -56,18 +60,14 @@ def run_task(name: str, work_dir: Path, options: list[str]) -> dict:
     baseline = {'segmentation': majority_class_score, 'detection': untrained_score}
     baseline_score = baseline[name](name, work_dir, options)
     start = time.perf_counter()
-    run('tools/train.py', config, '--work-dir', work_dir, *options)
+    train_log = work_dir / 'train.log'
+    run(train_log, 'tools/train.py', config, '--work-dir', work_dir, *options)
     minutes = (time.perf_counter() - start) / 60
     checkpoint = Path((work_dir / 'last_checkpoint').read_text())
     picture = work_dir / 'predictions.png'
     score = evaluate(name, checkpoint, work_dir / 'test', options)
-    run(
-        'tools/analysis_tools/draw_predictions.py',
-        config,
-        checkpoint,
-        picture,
-        *options,
-    )
+    draw = 'tools/analysis_tools/draw_predictions.py'
+    run(work_dir / 'draw.log', draw, config, checkpoint, picture, *options)
     return {
         'task': name,
         'score': TASKS[name]['score'],
@@ -80,20 +80,38 @@ def run_task(name: str, work_dir: Path, options: list[str]) -> dict:
     }
 
 
-def run(script: str, *arguments: object) -> None:
-    """Run one of our tools in a fresh process; its failure is ours."""
+def run(log: Path, script: str, *arguments: object) -> None:
+    """Run one of our tools in a fresh process; its failure is ours.
+
+    Its progress is shown and everything that it prints goes to ``log``.
+    """
     command = [sys.executable, script, *map(str, arguments)]
-    print('$', ' '.join([Path(sys.executable).name, *command[1:]]), flush=True)
-    environment = {**os.environ, 'PYTHONWARNINGS': 'ignore'}
-    code = subprocess.run(command, cwd=ROOT, env=environment).returncode
-    if code:
-        sys.exit(f'error: {script} failed with exit code {code}; see its output above.')
+    print('$', 'python', *command[1:], flush=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONWARNINGS': 'ignore'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    width = shutil.get_terminal_size().columns
+    with log.open('w') as file:
+        for line in process.stdout:
+            file.write(line)
+            if PROGRESS.search(line):
+                print(line.rstrip()[:width], flush=True)
+    if process.wait():
+        print(log.read_text()[-3000:])
+        sys.exit(f'error: {script} failed; the whole of its output is in {log}.')
 
 
 def evaluate(name: str, checkpoint: Path, work_dir: Path, options: list[str]) -> float:
     """Score a checkpoint with tools/test.py, in percent."""
     task = TASKS[name]
-    run('tools/test.py', task['config'], checkpoint, '--work-dir', work_dir, *options)
+    arguments = (task['config'], checkpoint, '--work-dir', work_dir, *options)
+    run(work_dir / 'test.log', 'tools/test.py', *arguments)
     # mmengine writes the scores of each run to <work_dir>/<time>/<time>.json.
     scores = json.loads(max(work_dir.glob('*/*.json')).read_text())[task['score']]
     return round(scores * (1 if task['score'] == 'mIoU' else 100), 1)

@@ -17,7 +17,7 @@ def main() -> None:
         metavar=('HEIGHT', 'WIDTH'),
         help="the image's size; defaults to the paper's for the task",
     )
-    parser.add_argument('--json', action='store_true', help='print exact numbers as JSON')
+    parser.add_argument('--json', action='store_true', help='print exact numbers')
     args = parse_arguments(parser)
 
     # After the command line is read, so that --device can hide the GPUs from torch.
