@@ -112,9 +112,11 @@ def evaluate(name: str, checkpoint: Path, work_dir: Path, options: list[str]) ->
     task = TASKS[name]
     arguments = (task['config'], checkpoint, '--work-dir', work_dir, *options)
     run(work_dir / 'test.log', 'tools/test.py', *arguments)
-    # mmengine writes the scores of each run to <work_dir>/<time>/<time>.json.
-    scores = json.loads(max(work_dir.glob('*/*.json')).read_text())[task['score']]
-    return round(scores * (1 if task['score'] == 'mIoU' else 100), 1)
+    # mmengine writes the scores of each run to <work_dir>/<time>/<time>.json, and
+    # mmdet none for a model that detects nothing, whose precision is 0.
+    scores = json.loads(max(work_dir.glob('*/*.json')).read_text())
+    percent = 1 if task['score'] == 'mIoU' else 100
+    return round(scores.get(task['score'], 0.0) * percent, 1)
 
 
 def untrained_score(name: str, work_dir: Path, options: list[str]) -> float:

@@ -1,5 +1,12 @@
+from .baselines import ConvNeXtBaseline, ResNetBaseline
 from .convert import convert_to_dcls
 from .convnext_dcls import ConvNeXtDCLS
 from .resnet_dcls import ResNetDCLS
 
-__all__ = ['ConvNeXtDCLS', 'ResNetDCLS', 'convert_to_dcls']
+__all__ = [
+    'ConvNeXtBaseline',
+    'ConvNeXtDCLS',
+    'ResNetBaseline',
+    'ResNetDCLS',
+    'convert_to_dcls',
+]
