@@ -1,0 +1,250 @@
+"""Run a trained model on images with OpenMMLab's inferencer for its task."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+
+from .checkpoint import CheckpointError, read_checkpoint, state_dict_of
+from .launch import ConfigError
+from .strict_checkpoint_hook import _first_difference
+
+SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff')
+IMAGE_SUFFIXES += ('.webp',)
+TOP_CLASSES = 5
+
+
+def make_inferencer(
+    config: str | os.PathLike, checkpoint: str | os.PathLike, device: str | None = None
+):
+    """Build the inferencer of mmpretrain, mmseg or mmdet, as ``default_scope`` says.
+
+    The names of the classes are the checkpoint's own; where it has none, those of the
+    config's test data set.
+
+    Args:
+        config: A config file.
+        checkpoint: Weights that fit it, every tensor.
+        device: As in PyTorch; by default a GPU where there is one.
+
+    Returns:
+        An ``ImageClassificationInferencer``, ``MMSegInferencer`` or ``DetInferencer``.
+
+    Raises:
+        ConfigError: If the config does not exist or has another ``default_scope``.
+        CheckpointError: If the checkpoint cannot be read or does not fit.
+    """
+    if not Path(config).is_file():
+        raise ConfigError(f"The config '{config}' does not exist.")
+    cfg = Config.fromfile(config)
+    scope = cfg.get('default_scope')
+    if scope not in SCOPES:
+        raise ConfigError(
+            f"The config '{config}' has default_scope='{scope}'; accepted are "
+            f'{", ".join(SCOPES)}.'
+        )
+    found = state_dict_of(checkpoint)
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    # mmpretrain builds its pipeline in whatever scope is the current one.
+    init_default_scope(scope)
+    inferencer = _BUILDERS[scope](cfg, str(checkpoint), device)
+    problem = _first_difference(inferencer.model.state_dict(), found)
+    if problem:
+        raise CheckpointError(
+            f"'{checkpoint}' does not fit the model of '{config}': {problem}."
+        )
+    meta = read_checkpoint(checkpoint).get('meta', {})
+    if not meta.get('dataset_meta') and not meta.get('CLASSES'):
+        _name_classes(inferencer, cfg, scope)
+    return inferencer
+
+
+def _classification_inferencer(cfg, checkpoint, device):
+    from mmpretrain import ImageClassificationInferencer
+
+    return ImageClassificationInferencer(cfg, pretrained=checkpoint, device=device)
+
+
+def _segmentation_inferencer(cfg, checkpoint, device):
+    from mmseg.apis import MMSegInferencer
+
+    inferencer = MMSegInferencer(cfg, weights=checkpoint, device=device)
+    inferencer.show_progress = False
+    return inferencer
+
+
+def _detection_inferencer(cfg, checkpoint, device):
+    from mmdet.apis import DetInferencer
+
+    return DetInferencer(cfg, weights=checkpoint, device=device, show_progress=False)
+
+
+_BUILDERS = {
+    'mmpretrain': _classification_inferencer,
+    'mmseg': _segmentation_inferencer,
+    'mmdet': _detection_inferencer,
+}
+
+
+def _name_classes(inferencer, cfg: Config, scope: str) -> None:
+    dataset = cfg.test_dataloader.dataset
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        known = getattr(registry.get(dataset.type), 'METAINFO', {})
+    meta = {**known, **(dataset.get('metainfo') or {})}
+    if scope == 'mmpretrain':
+        inferencer.classes = meta.get('classes')
+        return
+    for key in ('classes', 'palette'):
+        if key in meta:
+            inferencer.model.dataset_meta[key] = meta[key]
+
+
+def find_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
+    """Expand folders to the images directly inside, in the order of their names.
+
+    Raises:
+        ConfigError: If a path does not exist, is no image, or a folder has none.
+    """
+    images = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if is_image(p))
+            if not inside:
+                raise ConfigError(f"The folder '{path}' has no images in it.")
+            images += inside
+        elif not path.is_file():
+            raise ConfigError(f"The image '{path}' does not exist.")
+        elif not is_image(path):
+            raise ConfigError(
+                f"'{path}' is no image; accepted are {', '.join(IMAGE_SUFFIXES)}."
+            )
+        else:
+            images.append(path)
+    return images
+
+
+def is_image(path: Path) -> bool:
+    """Tell by the name whether OpenMMLab can read a file as an image."""
+    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def predict(inferencer, image: Path, out_dir: Path, name: str) -> dict:
+    """Predict one image and write ``<name>.png`` and ``<name>.json``.
+
+    In segmentation also ``<name>_labels.png``, with the label of each pixel.
+
+    Args:
+        inferencer: What :func:`make_inferencer` gave.
+        image: The file.
+        out_dir: An existing folder.
+        name: Of the files to write.
+
+    Returns:
+        What is in the JSON file: ``image`` and, in classification, the best ``classes``
+        with ``label``, ``class`` and ``score``; in segmentation every predicted one
+        with its ``share`` of the pixels; in detection ``instances`` with ``label``,
+        ``class``, ``score``, ``box`` (x1, y1, x2, y2 in pixels) and ``mask`` (COCO's
+        run lengths).
+
+    Raises:
+        ConfigError: If the file cannot be read as an image.
+    """
+    _check_readable(image)
+    with tempfile.TemporaryDirectory(dir=out_dir, prefix='.') as folder:
+        result = _RUNNERS[type(inferencer).__name__](inferencer, image, folder)
+        result = {'image': str(image), **result}
+        text = json.dumps(result, indent=2) + '\n'
+        Path(folder, 'result.json').write_text(text)
+        os.replace(_picture(Path(folder)), out_dir / f'{name}.png')
+        for labels in Path(folder, 'pred').glob('*.png'):
+            os.replace(labels, out_dir / f'{name}_labels.png')
+        os.replace(Path(folder, 'result.json'), out_dir / f'{name}.json')
+    return result
+
+
+def _check_readable(image: Path) -> None:
+    import cv2
+    import mmcv
+
+    try:
+        readable = mmcv.imread(str(image)) is not None
+    except cv2.error:  # An empty file.
+        readable = False
+    if not readable:
+        raise ConfigError(f"'{image}' cannot be read as an image.")
+
+
+def _picture(folder: Path) -> Path:
+    """The drawing that an inferencer left in ``folder`` or its ``vis``, as PNG."""
+    import mmcv
+
+    visualization = folder / 'vis'
+    where = visualization if visualization.is_dir() else folder
+    (picture,) = (path for path in where.iterdir() if is_image(path))
+    if picture.suffix == '.png':
+        return picture
+    converted = picture.with_suffix('.png')
+    mmcv.imwrite(mmcv.imread(str(picture)), str(converted))
+    return converted
+
+
+def _classify(inferencer, image, folder):
+    (result,) = inferencer(str(image), show_dir=folder)
+    scores = result['pred_scores']
+    best = np.argsort(-scores, kind='stable')[:TOP_CLASSES]
+    return {
+        'classes': [
+            {**_named(label, inferencer.classes), 'score': float(scores[label])}
+            for label in best
+        ]
+    }
+
+
+def _segment(inferencer, image, folder):
+    labels = inferencer(str(image), out_dir=folder)['predictions']
+    found, counts = np.unique(labels, return_counts=True)
+    order = np.argsort(-counts, kind='stable')
+    classes = inferencer.model.dataset_meta['classes']
+    return {
+        'classes': [
+            {**_named(found[i], classes), 'share': float(counts[i] / counts.sum())}
+            for i in order
+        ]
+    }
+
+
+def _detect(inferencer, image, folder):
+    (result,) = inferencer(str(image), out_dir=folder)['predictions']
+    classes = inferencer.model.dataset_meta['classes']
+    masks = result.get('masks') or [None] * len(result['labels'])
+    instances = []
+    for label, score, box, mask in zip(
+        result['labels'], result['scores'], result['bboxes'], masks, strict=True
+    ):
+        instance = {**_named(label, classes), 'score': score, 'box': box}
+        if mask is not None:
+            instance['mask'] = mask
+        instances.append(instance)
+    return {'instances': instances}
+
+
+_RUNNERS = {
+    'ImageClassificationInferencer': _classify,
+    'MMSegInferencer': _segment,
+    'DetInferencer': _detect,
+}
+
+
+def _named(label, classes) -> dict:
+    label = int(label)
+    name = classes[label] if classes and label < len(classes) else str(label)
+    return {'label': label, 'class': name}

@@ -1,0 +1,36 @@
+import pytest
+import torch
+
+from mmdcls.converters import check_destination, write_checkpoint
+from mmdcls.engine.checkpoint import CheckpointError
+
+
+class Unwritable:
+    """Fails when it is pickled."""
+
+    def __reduce__(self):
+        raise OSError('disk full')
+
+
+def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
+    target = tmp_path / 'new' / 'a.pth'
+    write_checkpoint({'a': torch.ones(1)}, target)
+    with pytest.raises(CheckpointError, match='cannot be written .disk full'):
+        write_checkpoint({'a': torch.zeros(1), 'b': Unwritable()}, target)
+    assert torch.load(target)['a'] == 1
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    'target, message',
+    [
+        ('a.safetensors', r'must end in \.pth'),
+        ('folder.pth', 'is a folder'),
+        ('source.pth', 'is SRC itself'),
+    ],
+)
+def test_bad_destination_is_refused(target, message, tmp_path):
+    (tmp_path / 'folder.pth').mkdir()
+    (tmp_path / 'source.pth').touch()
+    with pytest.raises(CheckpointError, match=message):
+        check_destination(tmp_path / 'source.pth', tmp_path / target)
