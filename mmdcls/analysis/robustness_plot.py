@@ -1,0 +1,98 @@
+"""The plot of robustness reports: one panel a corruption, one line a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from .pictures import save_figure
+from .robustness import primary_scores
+
+_TITLES = {'c': 'C', 'c_extra': 'extra', 'cbar': 'C̄'}
+_COLUMNS = 5
+
+
+def plot(reports: Sequence[dict], filename: Path) -> Path:
+    """Draw the error (or the first score) per corruption and severity.
+
+    The dashed line is the clean images'. Reports without corruptions become bars of
+    accuracy.
+
+    Args:
+        reports: The first one decides which panels there are.
+        filename: The PNG file to write.
+    """
+    import matplotlib.pyplot as plt
+
+    task = reports[0]['task']
+    reports = [report for report in reports if report['task'] == task]
+    panels = [
+        (benchmark, corruption)
+        for benchmark in _TITLES
+        for corruption in reports[0]['benchmarks']
+        .get(benchmark, {})
+        .get('corruptions', {})
+    ]
+    if not panels:
+        return _plot_bars(reports, filename)
+    rows = math.ceil(len(panels) / _COLUMNS)
+    columns = min(_COLUMNS, len(panels))
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(2.6 * columns + 0.6, 2.0 * rows + 0.8),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout='constrained',
+    )
+    score = None if task == 'classification' else primary_scores(reports[0])[0]
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    for axis, (benchmark, corruption) in zip(axes.flat, panels, strict=False):
+        for i, report in enumerate(reports):
+            _draw_line(axis, report, benchmark, corruption, score, f'C{i}')
+        axis.set_title(f'{_TITLES[benchmark]}: {corruption}', fontsize=8)
+        axis.set_xticks(range(1, 6))
+        axis.grid(alpha=0.3)
+    figure.supxlabel('severity')
+    figure.supylabel(score or 'top-1 error (%)')
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc='outside upper center', ncols=3, fontsize=8)
+    return save_figure(figure, filename)
+
+
+def _draw_line(axis, report, benchmark, corruption, score, colour) -> None:
+    def value(result: dict) -> float:
+        return 100 - result['top1'] if score is None else result.get(score, 0)
+
+    benchmarks = report['benchmarks']
+    corruptions = benchmarks.get(benchmark, {}).get('corruptions', {})
+    severities = corruptions.get(corruption, {})
+    x = sorted(map(int, severities))
+    y = [value(severities[str(severity)]) for severity in x]
+    axis.plot(x, y, color=colour, marker='o', markersize=3, label=report['model'])
+    if 'clean' in benchmarks:
+        axis.axhline(value(benchmarks['clean']), color=colour, ls='--', lw=0.8)
+
+
+def _plot_bars(reports: Sequence[dict], filename: Path) -> Path:
+    import matplotlib.pyplot as plt
+
+    key = (
+        'top1'
+        if reports[0]['task'] == 'classification'
+        else primary_scores(reports[0])[0]
+    )
+    names = list(reports[0]['benchmarks'])
+    figure, axis = plt.subplots(figsize=(5, 3), layout='constrained')
+    width = 0.8 / len(reports)
+    for i, report in enumerate(reports):
+        heights = [report['benchmarks'].get(name, {}).get(key, 0) for name in names]
+        positions = [place + i * width for place in range(len(names))]
+        axis.bar(positions, heights, width, label=report['model'])
+    axis.set_xticks([place + 0.4 - width / 2 for place in range(len(names))], names)
+    axis.set_ylabel('top-1 accuracy (%)' if key == 'top1' else key)
+    axis.legend(fontsize=8)
+    return save_figure(figure, filename)

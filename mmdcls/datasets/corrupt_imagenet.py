@@ -1,0 +1,205 @@
+"""Writes ImageNet-C from clean images, as the published files were made.
+
+Shorter side to 256 pixels (bilinear), centre crop 224, corruption, JPEG of quality 85.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from torchvision.transforms import functional
+
+from .corruptions import (
+    CORRUPTIONS,
+    SEVERITIES,
+    check_corruption,
+    corrupt_image,
+    corruptions_version,
+    save_jpeg,
+)
+from .imagenet_variants import IMAGE_SUFFIXES
+
+MANIFEST = 'corrupt_imagenet.json'
+"""Says what the images were made of; one folder holds images of one making."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """How clean images become corrupted ones.
+
+    Attributes:
+        resize: Length of the shorter side, in pixels.
+        crop: Side of the centre crop, in pixels.
+        quality: Of the JPEG files.
+        seed: Of all noise; an image's noise depends on its class and name besides.
+    """
+
+    resize: int = 256
+    crop: int = 224
+    quality: int = 85
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse crops that are larger than what they are cut from.
+
+        Raises:
+            ValueError: Names the value.
+        """
+        if not 32 <= self.crop <= self.resize:
+            raise ValueError(
+                f'crop={self.crop} must be at least 32 and at most '
+                f'resize={self.resize}.'
+            )
+
+
+def corrupt_imagenet(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    corruptions: Sequence[str] = CORRUPTIONS,
+    severities: Sequence[int] = SEVERITIES,
+    making: Making | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[tuple[str, str]]:
+    """Write ``<target>/<corruption>/<severity>/<class>/<name>`` for every image.
+
+    Files that are there already are left alone, so that a stopped run goes on where it
+    was; each is written under another name first, so that none is ever incomplete.
+
+    Args:
+        source: Folder of class folders of images.
+        target: Made if missing.
+        corruptions: Names of ImageNet-C.
+        severities: 1 to 5.
+        making: How; None stands for the published way.
+        workers: Processes.
+        progress: Called with (source images done, source images in all).
+
+    Returns:
+        Path and reason of every source image that cannot be read, sorted.
+
+    Raises:
+        ValueError: If an argument is wrong, if ``source`` holds no image, or if
+            ``target`` holds images of another making or source.
+        ImportError: If the package of the corruptions is not installed.
+    """
+    source, target = Path(source), Path(target)
+    making = making or Making()
+    for corruption in corruptions:
+        for severity in severities:
+            check_corruption(corruption, severity)
+    names = sorted(
+        path.relative_to(source).as_posix()
+        for path in source.glob('*/*')
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    )
+    if not names:
+        raise ValueError(f"source='{source}' has no images in class folders.")
+    _check_manifest(source, target, names, making)
+    work = partial(_corrupt_one, source, target, corruptions, severities, making)
+    problems = []
+    with _parallel_map(workers) as parallel_map:
+        for done, (name, problem) in enumerate(parallel_map(work, names), 1):
+            if problem:
+                problems.append((name, problem))
+            progress(done, len(names))
+    return sorted(problems)
+
+
+@contextmanager
+def _parallel_map(workers: int) -> Iterator[Callable]:
+    if workers == 1:
+        yield map
+        return
+    context = multiprocessing.get_context('spawn')
+    with context.Pool(workers, cv2.setNumThreads, (0,)) as pool:
+        yield pool.imap_unordered
+
+
+def _check_manifest(
+    source: Path, target: Path, names: Sequence[str], making: Making
+) -> None:
+    """Write what the images are made of, or compare with what is written there."""
+    listing = [(name, (source / name).stat().st_size) for name in names]
+    manifest = dict(
+        tool='mmdcls corrupt_imagenet',
+        making=asdict(making),
+        corruptions_package=corruptions_version(),
+        images=hashlib.sha256(json.dumps(listing).encode()).hexdigest(),
+    )
+    path = target / MANIFEST
+    if path.exists():
+        try:
+            kept = json.loads(path.read_text())
+        except ValueError:
+            kept = {}
+        for name, value in manifest.items():
+            if kept.get(name) != value:
+                raise ValueError(
+                    f"'{target}' holds images of another making ({name} was "
+                    f'{kept.get(name)!r} and is {value!r}): choose another folder.'
+                )
+    elif target.is_dir() and any(target.iterdir()):
+        raise ValueError(
+            f"'{target}' is not empty and was not made by corrupt_imagenet: choose "
+            'another folder.'
+        )
+    else:
+        target.mkdir(parents=True, exist_ok=True)
+        _write(path, (json.dumps(manifest, indent=1) + '\n').encode())
+
+
+def _corrupt_one(
+    source: Path,
+    target: Path,
+    corruptions: Sequence[str],
+    severities: Sequence[int],
+    making: Making,
+    name: str,
+) -> tuple[str, str]:
+    """Write what is missing of one source image; returns its name and its problem."""
+    missing = [
+        (corruption, severity)
+        for corruption in corruptions
+        for severity in severities
+        if not (target / corruption / str(severity) / name).exists()
+    ]
+    if not missing:
+        return name, ''
+    try:
+        image = load_cropped(source / name, making)
+    except Exception as error:  # Pillow raises many kinds, by the file's format.
+        return name, ' '.join(str(error).split()) or repr(error)
+    for corruption, severity in missing:
+        corrupted = corrupt_image(image, corruption, severity, name, making.seed)
+        file = BytesIO()
+        save_jpeg(corrupted, file, making.quality)
+        _write(target / corruption / str(severity) / name, file.getvalue())
+    return name, ''
+
+
+def load_cropped(path: Path, making: Making) -> np.ndarray:
+    """Read an image as it is corrupted: RGB, resized and cropped."""
+    with Image.open(path) as image:
+        image = image.convert('RGB')
+    image = functional.resize(image, making.resize)
+    return np.array(functional.center_crop(image, making.crop))
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.tmp')
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

@@ -1,0 +1,3 @@
+from .cells import Cell, CellStore, ImageFiles
+
+__all__ = ['Cell', 'CellStore', 'ImageFiles']

@@ -1,0 +1,186 @@
+"""Cells: the smallest results of a robustness run, kept on disk one by one.
+
+A cell is one data set at one corruption and severity. Its file says which checkpoint,
+config, protocol and images it was computed from, so that it is used again only for the
+very same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+"""Raised whenever the meaning of a cell's file changes."""
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One evaluation of a run.
+
+    Attributes:
+        benchmark: ``'clean'``, ``'c'``, ``'c_extra'``, ``'cbar'``, ``'a'``, ``'r'`` or
+            ``'sketch'``.
+        corruption: Of ``'c'``, ``'c_extra'`` and ``'cbar'``; empty otherwise.
+        severity: 1 to 5 with a corruption, 0 otherwise.
+    """
+
+    benchmark: str
+    corruption: str = ''
+    severity: int = 0
+
+    def __str__(self) -> str:
+        if not self.corruption:
+            return self.benchmark
+        return f'{self.benchmark}/{self.corruption}/{self.severity}'
+
+
+class CellStore:
+    """The finished cells of a run, in a folder.
+
+    Args:
+        folder: Made when the first cell is written.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = Path(folder)
+
+    def path(self, cell: Cell) -> Path:
+        """Where a cell is kept."""
+        return self.folder / f'{cell}.json'
+
+    def load(self, cell: Cell, key: dict, images: ImageFiles) -> dict | None:
+        """Give a finished cell's result.
+
+        Args:
+            cell: Which one.
+            key: Fingerprints of the checkpoint, the config and the protocol.
+            images: The files that the cell would be computed from now.
+
+        Returns:
+            What :meth:`save` was given, or None where there is nothing, something
+            unreadable, or a result of another checkpoint, config, protocol or of other
+            image files.
+        """
+        try:
+            kept = json.loads(self.path(cell).read_text())
+            key_kept, state, content, result = (
+                kept[name] for name in ('key', 'state', 'content', 'result')
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if key_kept != {'format': FORMAT, **key}:
+            return None
+        if state != images.state():
+            if content != images.content():
+                return None
+            self.save(cell, key, images, result)
+        return result
+
+    def save(self, cell: Cell, key: dict, images: ImageFiles, result: dict) -> None:
+        """Write a finished cell, all of it or nothing."""
+        kept = dict(
+            key={'format': FORMAT, **key},
+            state=images.state(),
+            content=images.content(),
+            result=result,
+        )
+        write_atomically(self.path(cell), json.dumps(kept, indent=1).encode())
+
+
+class ImageFiles:
+    """The files that a cell is computed from.
+
+    Two fingerprints tell whether they are the same as before. :meth:`content` decides:
+    it covers every byte. :meth:`state` spares reading them again: as in git's index, a
+    file whose size, inode, modification and change time are as they were is taken to be
+    unchanged.
+
+    Args:
+        paths: The files, in any order.
+    """
+
+    def __init__(self, paths: Iterable[str | os.PathLike]) -> None:
+        self.paths = sorted({os.path.abspath(path) for path in paths})
+        self.root = os.path.commonpath([os.path.dirname(path) for path in self.paths])
+        self._content: dict[str, str] = {}
+
+    def state(self) -> str:
+        """Fingerprint what the file system says about the files."""
+        rows = []
+        for path in self.paths:
+            status = os.stat(path)
+            rows.append(
+                [
+                    path,
+                    status.st_size,
+                    status.st_ino,
+                    status.st_mtime_ns,
+                    status.st_ctime_ns,
+                ]
+            )
+        return fingerprint(rows)
+
+    def content(self) -> str:
+        """Fingerprint the files' bytes and their names below the folder of all."""
+        state = self.state()
+        if state not in self._content:
+            with ThreadPoolExecutor() as pool:
+                digests = list(pool.map(file_digest, self.paths))
+            names = [os.path.relpath(path, self.root) for path in self.paths]
+            self._content = {state: fingerprint(list(zip(names, digests, strict=True)))}
+        return self._content[state]
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of anything that a config can hold."""
+    text = json.dumps(value, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file, all of it or nothing, also when the power fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.tmp')
+    with open(temporary, 'wb') as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def list_cells(
+    benchmarks: Sequence[str],
+    corruptions: dict[str, Sequence[str]],
+    severities: Sequence[int],
+) -> list[Cell]:
+    """List the cells of benchmarks, in the order of the report.
+
+    Args:
+        benchmarks: Names as in :class:`Cell`.
+        corruptions: Those of every benchmark that has some.
+        severities: Of every corruption.
+    """
+    cells = []
+    for benchmark in benchmarks:
+        if benchmark not in corruptions:
+            cells.append(Cell(benchmark))
+            continue
+        for corruption in corruptions[benchmark]:
+            cells += [Cell(benchmark, corruption, severity) for severity in severities]
+    return cells

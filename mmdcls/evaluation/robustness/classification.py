@@ -1,0 +1,229 @@
+"""The benchmarks of classifiers: which images, transforms and metric a cell has."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from mmdcls.datasets import imagenet_variants as variants
+from mmdcls.datasets.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
+from mmdcls.datasets.wordnet_ids import read_wordnet_ids
+from mmdcls.engine.launch import ConfigError
+
+from .cells import Cell
+
+DATASETS = {
+    'clean': variants.ImageNetVal,
+    'c': variants.ImageNetC,
+    'c_extra': variants.ImageNetC,
+    'cbar': variants.ImageNetCBar,
+    'a': variants.ImageNetA,
+    'r': variants.ImageNetR,
+    'sketch': variants.ImageNetSketch,
+}
+FOLDERS = {
+    'clean': 'imagenet/val',
+    'c': 'imagenet-c',
+    'cbar': 'imagenet-c-bar',
+    'a': 'imagenet-a',
+    'r': 'imagenet-r',
+    'sketch': 'imagenet-sketch',
+}
+"""Where the data sets are below the data root, unless the config's ``robustness`` tells
+otherwise."""
+
+BENCHMARKS = tuple(FOLDERS)
+CORRUPTIONS_OF = {
+    'c': CORRUPTIONS,
+    'c_extra': EXTRA_CORRUPTIONS,
+    'cbar': variants.CBAR_CORRUPTIONS,
+}
+JPEG_QUALITY = 85
+"""Of the files of ImageNet-C."""
+
+_RESIZE = ('Resize', 'ResizeEdge')
+_CROP = ('CenterCrop',)
+
+
+class Classification:
+    """Data sets and metrics of a classifier's cells.
+
+    ImageNet-C and C-bar are cropped, the others resized to 256/224 of the crop and
+    cropped; ImageNet-A and R choose among their 200 classes. What the config's own test
+    pipeline does besides (packing, the interpolation of its resizing) is kept.
+
+    Args:
+        cfg: Any mmpretrain config. Its optional ``robustness`` may hold ``data_root``,
+            ``folders`` (benchmark to folder) and ``image_count`` (None to accept any
+            number of images).
+        output_count: Number of the model's outputs.
+        data_root: Overrides the config's.
+        on_the_fly: Corrupt the clean images while loading them instead of reading
+            ImageNet-C; ``'c'`` and ``'c_extra'`` only.
+        input_size: Side of the crop, in pixels; None stands for the config's.
+
+    Raises:
+        ConfigError: If the config has no test pipeline to take the crop from, or if
+            the outputs cannot be matched to WordNet ids.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        output_count: int,
+        data_root: str | None = None,
+        on_the_fly: bool = False,
+        input_size: int | None = None,
+    ) -> None:
+        settings = cfg.get('robustness') or {}
+        self.root = Path(data_root or settings.get('data_root') or 'data')
+        self.folders = {**FOLDERS, **settings.get('folders', {})}
+        self.image_count = settings.get('image_count', 'published')
+        self.on_the_fly = on_the_fly
+        self.transforms = read_test_pipeline(cfg)
+        self.input_size = input_size or read_input_size(self.transforms)
+        self.wordnet_ids = self._match_outputs(output_count)
+
+    def _match_outputs(self, output_count: int) -> tuple[str, ...] | None:
+        """The WordNet ids of the outputs; None stands for ImageNet-1k's."""
+        if output_count == len(read_wordnet_ids()):
+            return None
+        folder = self.root / self.folders['clean']
+        if not folder.is_dir():
+            raise ConfigError(
+                f'The model has {output_count} outputs instead of 1000, and there is '
+                f"no '{folder}' whose class folders would name them."
+            )
+        found = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+        if len(found) != output_count:
+            raise ConfigError(
+                f'The model has {output_count} outputs, which are neither the 1000 '
+                f"classes of ImageNet nor the {len(found)} class folders of '{folder}'."
+            )
+        return found
+
+    def folder(self, cell: Cell) -> Path:
+        """The folder that holds a cell's class folders."""
+        if self.on_the_fly and cell.benchmark in ('c', 'c_extra'):
+            return self.root / self.folders['clean']
+        root = self.root / self.folders[cell.benchmark.removesuffix('_extra')]
+        if not cell.corruption:
+            return root
+        dataset = DATASETS[cell.benchmark]
+        return dataset.cell_folder(root, cell.corruption, cell.severity)
+
+    def is_missing(self, cell: Cell) -> bool:
+        """Tell whether a cell's folder is not there."""
+        return not self.folder(cell).is_dir()
+
+    def dataset(self, cell: Cell) -> dict:
+        """Give a cell's data set as a config."""
+        config = dict(
+            wordnet_ids=self.wordnet_ids,
+            image_count=self.image_count if self.wordnet_ids is None else None,
+            pipeline=self._pipeline(cell),
+        )
+        if self.on_the_fly and cell.benchmark in ('c', 'c_extra'):
+            return dict(
+                type='mmdcls.ImageNetVal', data_root=str(self.folder(cell)), **config
+            )
+        root = self.root / self.folders[cell.benchmark.removesuffix('_extra')]
+        config['type'] = f'mmdcls.{DATASETS[cell.benchmark].__name__}'
+        config['data_root'] = str(root)
+        if cell.corruption:
+            config['corruptions'] = [cell.corruption]
+            config['severities'] = [cell.severity]
+        return config
+
+    def metrics(self) -> list[dict]:
+        """Give a cell's metrics as configs; they read the mask from the data set."""
+        return [dict(type='mmdcls.MaskedAccuracy', topk=(1, 5))]
+
+    def _pipeline(self, cell: Cell) -> list[dict]:
+        corrupted = cell.benchmark in ('c', 'c_extra', 'cbar')
+        size = self.input_size
+        resize = dict(type='mmpretrain.ResizeEdge', edge='short', backend='pillow')
+        crop = dict(type='CenterCrop', crop_size=size)
+        pipeline = [dict(type='mmdcls.LoadImageOrMark')]
+        if corrupted and self.on_the_fly and cell.benchmark != 'cbar':
+            pipeline += [
+                dict(resize, scale=round(size * 256 / 224), interpolation='bilinear'),
+                crop,
+                dict(
+                    type='mmdcls.Corrupt',
+                    corruption=cell.corruption,
+                    severity=cell.severity,
+                    jpeg_quality=JPEG_QUALITY,
+                ),
+            ]
+        elif corrupted:
+            # The files have 224 pixels a side; other crops see the whole image too.
+            if size != 224:
+                pipeline.append(
+                    dict(resize, scale=size, interpolation=self._interpolation())
+                )
+            pipeline.append(crop)
+        else:
+            scale = round(size * 256 / 224)
+            interpolation = self._interpolation()
+            pipeline += [dict(resize, scale=scale, interpolation=interpolation), crop]
+        return pipeline + self._remaining_transforms()
+
+    def _interpolation(self) -> str:
+        for transform in self.transforms:
+            if _name(transform) in _RESIZE and transform.get('interpolation'):
+                return transform['interpolation']
+        return 'bilinear'
+
+    def _remaining_transforms(self) -> list[dict]:
+        remaining = []
+        for transform in self.transforms:
+            name = _name(transform)
+            if name == 'LoadImageFromFile' or name in _RESIZE + _CROP:
+                continue
+            transform = copy.deepcopy(dict(transform))
+            if name == 'PackInputs':
+                transform['meta_keys'] = ('img_path', 'unreadable')
+            remaining.append(transform)
+        return remaining
+
+
+def read_test_pipeline(cfg: Config) -> list[ConfigDict]:
+    """Give the transforms of a config's test set, or of its validation set.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    for split in ('test', 'val'):
+        loader = cfg.get(f'{split}_dataloader') or {}
+        pipeline = (loader.get('dataset') or {}).get('pipeline')
+        if pipeline:
+            return list(pipeline)
+    raise ConfigError('The config has no test_dataloader.dataset.pipeline.')
+
+
+def read_input_size(transforms: Sequence[dict]) -> int:
+    """Give the side of the images that a test pipeline ends up with, in pixels.
+
+    Raises:
+        ConfigError: If no transform tells, or if it is not square.
+    """
+    for names, key in ((_CROP, 'crop_size'), (_RESIZE, 'scale')):
+        for transform in reversed(transforms):
+            if _name(transform) in names:
+                size = transform[key]
+                sides = {size} if isinstance(size, int) else set(size)
+                if len(sides) == 1:
+                    return int(sides.pop())
+    raise ConfigError(
+        "The config's test pipeline has no square CenterCrop or Resize to tell the "
+        "size of the model's input; give --input-size."
+    )
+
+
+def _name(transform: dict) -> str:
+    kind = transform['type']
+    return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]

@@ -1,0 +1,82 @@
+"""Evaluate a checkpoint on the robustness benchmarks of the paper's Table 5.
+
+Works for any mmpretrain config, and for mmseg and mmdet configs under corruption. Every
+finished cell (benchmark x corruption x severity) is kept: the same command goes on
+where it was stopped.
+"""
+
+import argparse
+
+from mmdcls.command_line import one_sentence_errors, parse_arguments
+
+
+def main() -> None:
+    """Run the evaluation that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='the config file')
+    parser.add_argument('checkpoint', help='the checkpoint file')
+    parser.add_argument(
+        '--benchmarks',
+        nargs='+',
+        metavar='NAME',
+        help='any of clean, c, cbar, a, r, sketch (segmentation and detection: clean, '
+        'c); default: all',
+    )
+    parser.add_argument('--corruptions', nargs='+', metavar='NAME', help='only these')
+    parser.add_argument(
+        '--severities', nargs='+', type=int, choices=range(1, 6), help='only these'
+    )
+    parser.add_argument(
+        '--extra',
+        action='store_true',
+        help="also ImageNet-C's four extra corruptions, which are in no average",
+    )
+    parser.add_argument(
+        '--on-the-fly',
+        action='store_true',
+        help='corrupt the clean images while loading them, in place of reading '
+        'ImageNet-C (segmentation and detection always do)',
+    )
+    parser.add_argument(
+        '--allow-missing',
+        action='store_true',
+        help='go on without the cells whose images are not there',
+    )
+    parser.add_argument('--batch-size', type=int, help="in place of the config's")
+    parser.add_argument(
+        '--input-size', type=int, help='side of the crop, where the config tells none'
+    )
+    parser.add_argument('--name', help="the model's name in the report")
+    parser.add_argument(
+        '--compare',
+        nargs='+',
+        default=[],
+        metavar='JSON',
+        help='reports of other models, to put beside this one',
+    )
+    parser.add_argument(
+        '--out', help='folder of cells and report (default: WORK_DIR/robustness)'
+    )
+    args = parse_arguments(parser)
+
+    # After the command line is read, so that --device can hide the GPUs from torch.
+    import torch
+    from mmengine.dist import is_main_process
+
+    from mmdcls.evaluation.robustness.run import leave_processes, run
+
+    with one_sentence_errors():
+        if args.amp and not torch.cuda.is_available():
+            parser.exit(1, 'error: --amp needs a GPU, and none is available.\n')
+        if args.batch_size is not None and args.batch_size < 1:
+            parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
+        path = run(args)
+    if is_main_process():
+        print(path.with_suffix('.md').read_text())
+        for suffix in ('.json', '.md', '.png'):
+            print(path.with_suffix(suffix))
+    leave_processes()
+
+
+if __name__ == '__main__':
+    main()
