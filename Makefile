@@ -11,6 +11,9 @@ STAMPS := $(VENV)/.stamps
 UV_INSTALL := $(BIN)/uv pip install --python $(BIN)/python
 LOCK := requirements/constraints.txt
 
+# Every tool and test is a process of its own: importing is most of its start-up.
+export UV_COMPILE_BYTECODE := 1
+
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

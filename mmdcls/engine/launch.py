@@ -161,9 +161,15 @@ def enable_tta(cfg: Config) -> None:
     classification configs that name none get a horizontal flip, as upstream's tools do.
 
     Raises:
-        ConfigError: If the config has none and its scope has no default.
+        ConfigError: If the config has none and its scope has no default, or if the
+            model predicts masks of objects, which mmdet cannot average.
     """
     scope = cfg.get('default_scope')
+    if scope == 'mmdet' and 'mask_head' in (cfg.model.get('roi_head') or {}):
+        raise ConfigError(
+            '--tta: mmdet has no test-time augmentation for instance segmentation '
+            '(model.roi_head.mask_head); it has one for boxes alone.'
+        )
     default_models = {
         'mmdet': dict(
             type='DetTTAModel',

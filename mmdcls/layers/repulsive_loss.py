@@ -55,6 +55,6 @@ def repulsive_loss(model: nn.Module) -> Tensor:
     }
     if not tensors:
         raise ValueError(
-            f'The repulsive loss needs DCLS layers, and {type(model).__name__} has none.'
+            f'The repulsive loss needs DCLS layers; {type(model).__name__} has none.'
         )
     return torch.stack([repulsion(p) for p in tensors.values()]).mean().square()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tool_runs import ROOT, assert_refuses, assert_runs
+from tool_runs import ROOT, assert_refuses, assert_runs, run_tool
 
 from mmdcls.datasets.mini import make_mini
 
@@ -83,7 +83,7 @@ def test_detection_trains_and_tests(mini, tmp_path):
     short = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
     assert_runs('train.py', DETECTION, *coco, '--cfg-options', *short)
     assert_runs(
-        *('test.py', DETECTION, tmp_path / 'epoch_1.pth', *coco, '--tta'),
+        *('test.py', DETECTION, tmp_path / 'epoch_1.pth', *coco),
         *('--out', tmp_path / 'p.pkl', '--show-dir', tmp_path / 'pictures'),
     )
     assert 'coco/segm_mAP_50' in scores(tmp_path)
@@ -141,8 +141,20 @@ def test_killed_training_goes_on_from_its_last_checkpoint(mini, tmp_path):
     assert Path(last.read_text()).stem == 'iter_6'
 
 
+def test_tta_of_instance_segmentation(mini, tmp_path):
+    assert_refuses(
+        *('--tta: mmdet has no test-time augmentation', 'test.py', DETECTION, 'a.pth'),
+        *('--tta', '--data-root', mini / 'coco', '--work-dir', tmp_path),
+    )
+
+
+def test_a_refusal_is_one_line_and_exit_code_1():
+    process = run_tool('train.py', 'absent.py')
+    assert process.returncode == 1
+    assert process.stderr == "error: The config 'absent.py' does not exist.\n"
+
+
 def test_unknown_config():
-    assert_refuses("'absent.py' does not exist", 'train.py', 'absent.py')
     assert_refuses("'absent.py' does not exist", 'test.py', 'absent.py', 'a.pth')
 
 
