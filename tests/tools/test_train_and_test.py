@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import mmseg
 import pytest
 import torch
 from tool_runs import ROOT, assert_refuses, assert_runs, run_tool
@@ -21,6 +22,7 @@ COCO = (
     'configs/coco/'
     'cascade-mask-rcnn_convnext-dcls-tiny_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py'
 )
+SPLITS = ('train', 'val', 'test')
 IN_ONE_PROCESS = [
     'train_dataloader.num_workers=0',
     'train_dataloader.persistent_workers=False',
@@ -113,6 +115,30 @@ def test_paper_coco_config_trains_on_mini_data(mini, tmp_path):
     )
     assert 'Epoch(train) [1][2/2]' in output
     assert (tmp_path / 'epoch_1.pth').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'command',
+    [
+        [Path(mmseg.__file__).parent / '.mim' / 'tools' / 'train.py'],
+        # What `mim train mmdcls CONFIG` runs on a machine without a GPU.
+        ['mmdcls/.mim/tools/train.py', '--launcher', 'none', '--device', 'cpu'],
+    ],
+    ids=['mmseg', 'mim'],
+)
+def test_other_tools_train_the_mini_config(mini, command, tmp_path):
+    data_root = mini / 'ADEChallengeData2016'
+    options = [f'{split}_dataloader.dataset.data_root={data_root}' for split in SPLITS]
+    process = subprocess.run(
+        [sys.executable, *command, SEGMENTATION, '--work-dir', tmp_path]
+        + ['--cfg-options', *options, 'train_cfg.max_iters=2'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert (tmp_path / 'iter_2.pth').exists()
 
 
 @pytest.mark.slow
