@@ -1,6 +1,7 @@
-"""Train, evaluate and draw the mini segmentation and detection configs (`make demo`).
+"""Train, evaluate and draw the mini configs of all three tasks (`make demo`).
 
-Every evaluation reads its checkpoint in a fresh process, through tools/test.py.
+The classifier's picture is of its errors under the corruptions of ImageNet-C. Every
+evaluation reads its checkpoint in a fresh process, through tools/test.py.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ TASKS = {
         score='coco/segm_mAP_50',
         baseline='untrained model',
     ),
+    'classification': dict(
+        config='configs/mini/convnext-dcls-atto_1xb32-mini_in1k-64px.py',
+        score='accuracy/top1',
+        baseline='majority class',
+    ),
 }
 
 
@@ -57,17 +63,24 @@ def main() -> None:
 def run_task(name: str, work_dir: Path, options: list[str]) -> dict:
     """Train, evaluate and draw one task; returns its row of the score table."""
     config = TASKS[name]['config']
-    baseline = {'segmentation': majority_class_score, 'detection': untrained_score}
+    baseline = {
+        'segmentation': majority_class_miou,
+        'detection': untrained_score,
+        'classification': majority_class_accuracy,
+    }
     baseline_score = baseline[name](name, work_dir, options)
     start = time.perf_counter()
     train_log = work_dir / 'train.log'
     run(train_log, 'tools/train.py', config, '--work-dir', work_dir, *options)
     minutes = (time.perf_counter() - start) / 60
     checkpoint = Path((work_dir / 'last_checkpoint').read_text())
-    picture = work_dir / 'predictions.png'
     score = evaluate(name, checkpoint, work_dir / 'test', options)
-    draw = 'tools/analysis_tools/draw_predictions.py'
-    run(work_dir / 'draw.log', draw, config, checkpoint, picture, *options)
+    if name == 'classification':
+        picture = measure_robustness(config, checkpoint, work_dir, options)
+    else:
+        picture = work_dir / 'predictions.png'
+        draw = 'tools/analysis_tools/draw_predictions.py'
+        run(work_dir / 'draw.log', draw, config, checkpoint, picture, *options)
     return {
         'task': name,
         'score': TASKS[name]['score'],
@@ -80,23 +93,23 @@ def run_task(name: str, work_dir: Path, options: list[str]) -> dict:
     }
 
 
-def run(log: Path, script: str, *arguments: object) -> None:
+def run(log: Path | None, script: str, *arguments: object) -> None:
     """Run one of our tools in a fresh process; its failure is ours.
 
-    Its progress is shown and everything that it prints goes to ``log``.
+    With ``log``, its progress is shown and everything that it prints goes there.
     """
     command = [sys.executable, script, *map(str, arguments)]
     print('$', 'python', *command[1:], flush=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, 'PYTHONWARNINGS': 'ignore'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    environment = {**os.environ, 'PYTHONWARNINGS': 'ignore'}
+    options = dict(cwd=ROOT, env=environment, text=True)
+    if log is None:
+        if subprocess.run(command, **options).returncode:
+            sys.exit(f'error: {script} failed; see its output above.')
+        return
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(command, **options, **pipes)
     width = shutil.get_terminal_size().columns
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open('w') as file:
         for line in process.stdout:
             file.write(line)
@@ -107,6 +120,17 @@ def run(log: Path, script: str, *arguments: object) -> None:
         sys.exit(f'error: {script} failed; the whole of its output is in {log}.')
 
 
+def measure_robustness(
+    config: str, checkpoint: Path, work_dir: Path, options: list[str]
+) -> Path:
+    """Evaluate under corruptions of the mini ImageNet; returns the plot."""
+    run(None, 'tools/dataset_converters/make_mini_robustness.py')
+    folder = work_dir / 'robustness'
+    arguments = ('--data-root', 'data/mini/robustness', '--out', folder, *options)
+    run(None, 'tools/robustness.py', config, checkpoint, *arguments)
+    return next(folder.glob('*.png'))
+
+
 def evaluate(name: str, checkpoint: Path, work_dir: Path, options: list[str]) -> float:
     """Score a checkpoint with tools/test.py, in percent."""
     task = TASKS[name]
@@ -115,7 +139,7 @@ def evaluate(name: str, checkpoint: Path, work_dir: Path, options: list[str]) ->
     # mmengine writes the scores of each run to <work_dir>/<time>/<time>.json, and
     # mmdet none for a model that detects nothing, whose precision is 0.
     scores = json.loads(max(work_dir.glob('*/*.json')).read_text())
-    percent = 1 if task['score'] == 'mIoU' else 100
+    percent = 100 if name == 'detection' else 1
     return round(scores.get(task['score'], 0.0) * percent, 1)
 
 
@@ -136,7 +160,7 @@ def untrained_score(name: str, work_dir: Path, options: list[str]) -> float:
     return evaluate(name, checkpoint, work_dir / 'untrained', options)
 
 
-def majority_class_score(name: str, work_dir: Path, options: list[str]) -> float:
+def majority_class_miou(name: str, work_dir: Path, options: list[str]) -> float:
     """The mIoU of predicting the training set's most frequent class everywhere."""
     import torch
     from mmseg.evaluation import IoUMetric
@@ -160,6 +184,15 @@ def majority_class_score(name: str, work_dir: Path, options: list[str]) -> float
     )
     iou = IoUMetric.total_area_to_metrics(*areas, metrics=['mIoU'])['IoU']
     return round(100 * float(torch.tensor(iou).nanmean()), 1)
+
+
+def majority_class_accuracy(name: str, work_dir: Path, options: list[str]) -> float:
+    """The top-1 accuracy of always predicting the most frequent class."""
+    from mmpretrain.registry import DATASETS
+
+    dataset = DATASETS.build(load_config(name, options).val_dataloader.dataset)
+    labels = dataset.get_gt_labels().tolist()
+    return round(100 * max(map(labels.count, set(labels))) / len(labels), 1)
 
 
 def load_config(name: str, options: list[str]) -> Config:

@@ -81,7 +81,9 @@ def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
             takes an image.
         shape: Height and width of the image.
     """
-    model = with_plain_convolutions(model).to('meta').eval()
+    model = with_plain_convolutions(model).to('meta')
+    # Not chained: mmpretrain's backbones return nothing here.
+    model.eval()
     image = torch.empty(1, 3, *shape, device='meta')
     if hasattr(model, 'roi_head'):
         return _count(lambda: _run_two_stage(model, image))
@@ -96,21 +98,26 @@ def with_plain_convolutions(model: nn.Module) -> nn.Module:
     Their weights are not those of the folded layers: it serves to count.
     """
     model = copy.deepcopy(model)
+    if isinstance(model, DCLSConvNd):
+        return _plain(model)
     for name, layer in list(model.named_modules()):
         if isinstance(layer, DCLSConvNd):
             parent, _, child = name.rpartition('.')
-            plain = _PLAIN[layer.spatial_dimensions](
-                layer.in_channels,
-                layer.out_channels,
-                layer.kernel_size,
-                layer.stride,
-                layer.padding,
-                groups=layer.groups,
-                bias=layer.bias is not None,
-                device='meta',
-            )
-            setattr(model.get_submodule(parent), child, plain)
+            setattr(model.get_submodule(parent), child, _plain(layer))
     return model
+
+
+def _plain(layer: DCLSConvNd) -> nn.Module:
+    return _PLAIN[layer.spatial_dimensions](
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        groups=layer.groups,
+        bias=layer.bias is not None,
+        device='meta',
+    )
 
 
 def _count(run: Callable[[], object]) -> int:

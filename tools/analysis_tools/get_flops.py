@@ -22,8 +22,10 @@ def main() -> None:
 
     # After the command line is read, so that --device can hide the GPUs from torch.
     from mmdcls.analysis.complexity import complexity_of_config
+    from mmdcls.analysis.reports import silence_mmengine
     from mmdcls.engine.launch import load_config
 
+    silence_mmengine()
     with one_sentence_errors():
         result = complexity_of_config(load_config(args), args.shape)
         if args.json:

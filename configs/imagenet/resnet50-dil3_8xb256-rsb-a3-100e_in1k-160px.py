@@ -1,0 +1,4 @@
+# Paper Table 1, ResNet-50, kernel size 3, dilation 3.
+_base_ = '../_base_/imagenet_resnet50_rsb_a3_160px.py'
+
+model = dict(backbone=dict(type='mmdcls.ResNetBaseline', dilation=3))

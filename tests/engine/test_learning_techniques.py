@@ -1,0 +1,262 @@
+"""What the learning techniques of paper section 3 do together, exactly."""
+
+import copy
+from contextlib import contextmanager
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from backbone_training import gradients, make_batch, make_model, train_in_parallel
+from engine_runs import SmallModel, run
+from mmengine.hooks import Hook
+from mmengine.model import ExponentialMovingAverage
+from mmengine.optim import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LinearLR,
+    MultiStepLR,
+    OptimWrapper,
+    PolyLR,
+    build_optim_wrapper,
+)
+from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.runner import load_checkpoint, save_checkpoint
+from tolerances import assert_close
+from torch import nn
+
+from mmdcls.layers import DCLSConv2d, iter_dcls_layers
+from mmdcls.models import ConvNeXtDCLS, ResNetDCLS
+
+SMALL = dict(depths=[1, 2, 3, 1], channels=[4, 8, 12, 16])
+CLAMP = dict(type='mmdcls.ClampPositionsHook')
+
+
+class SharingModel(SmallModel):
+    """Two DCLS layers with one position tensor, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        second = DCLSConv2d(
+            3, 3, 5, 7, padding=3, groups=3, positions=self.conv.positions
+        )
+        self.conv = nn.Sequential(self.conv, second)
+
+
+def convnext_dcls():
+    return ConvNeXtDCLS(SMALL, dilated_kernel_size=5, kernel_count=3)
+
+
+def resnet_dcls():
+    return ResNetDCLS(18, base_channels=4, stem_channels=4)
+
+
+class Positions(Hook):
+    """Record the positions that each iteration leaves behind."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.positions = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        layer = next(iter_dcls_layers(runner.model))
+        self.positions.append(layer.positions.detach().clone())
+
+
+def test_ema_averages_shared_positions_once_a_step(tmp_path):
+    momentum, watch = 0.25, Positions()
+    runner = run(
+        tmp_path,
+        model=SharingModel(),
+        custom_hooks=[dict(type='EMAHook', momentum=momentum), CLAMP, watch],
+    )
+    ema = next(hook for hook in runner.hooks if type(hook).__name__ == 'EMAHook')
+    averaged = ema.ema_model.module
+    assert averaged.conv[0].positions is averaged.conv[1].positions
+    # The first update copies, the others average.
+    expected = watch.positions[0]
+    for positions in watch.positions[1:]:
+        expected = (1 - momentum) * expected + momentum * positions
+    assert len(watch.positions) == 8
+    assert (expected - watch.positions[-1]).abs().max() > 1e-3
+    torch.testing.assert_close(averaged.conv[0].positions.detach(), expected)
+
+
+@pytest.mark.parametrize('make', [convnext_dcls, resnet_dcls])
+def test_ema_of_a_backbone_is_the_one_computed_by_hand(make):
+    model = make()
+    layers = list(iter_dcls_layers(model))
+    average = ExponentialMovingAverage(model, momentum=0.1)
+    for value in (1.0, 2.0, 0.5):
+        with torch.no_grad():
+            for layer in layers:
+                layer.positions.fill_(value)
+        average.update_parameters(model)
+    expected = 0.9 * (0.9 * 1.0 + 0.1 * 2.0) + 0.1 * 0.5
+    for layer in iter_dcls_layers(average.module):
+        assert_close(
+            layer.positions, torch.full_like(layer.positions, expected), 'kernel'
+        )
+
+
+@OPTIM_WRAPPERS.register_module()
+class Bfloat16OptimWrapper(OptimWrapper):
+    """What AmpOptimWrapper does, for a CPU, where that one refuses to be built."""
+
+    @contextmanager
+    def optim_context(self, model):
+        with super().optim_context(model), torch.autocast('cpu', torch.bfloat16):
+            yield
+
+
+def fast_positions(positions_lr_mult=100.0, **kwargs):
+    """By default positions leave their kernel at every step."""
+    return dict(
+        constructor='mmdcls.DCLSOptimWrapperConstructor',
+        optimizer=dict(type='AdamW', lr=0.1),
+        paramwise_cfg=dict(positions_lr_mult=positions_lr_mult),
+        **kwargs,
+    )
+
+
+def steps_taken(positions):
+    """The iterations that changed the positions, counted from 1."""
+    pairs = zip(positions[:-1], positions[1:], strict=True)
+    return [i for i, (a, b) in enumerate(pairs, start=2) if not torch.equal(a, b)]
+
+
+def test_amp_and_accumulation_clamp_after_a_real_step(tmp_path):
+    dtypes = set()
+    model = SharingModel()
+    model.head.register_forward_hook(
+        lambda module, args, output: dtypes.add(output.dtype)
+    )
+    watch = Positions()
+    wrapper = fast_positions(type='Bfloat16OptimWrapper', accumulative_counts=2)
+    run(tmp_path, model=model, optim_wrapper=wrapper, custom_hooks=[CLAMP, watch])
+    assert torch.bfloat16 in dtypes
+    assert steps_taken(watch.positions) == [2, 4, 6, 8]
+    for positions in watch.positions[1:]:
+        assert positions.dtype == torch.float32
+        assert positions.abs().max() == 3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+def test_skipped_amp_steps_leave_positions_alone(tmp_path):
+    """An infinite gradient makes the scaler skip the step; later ones are taken."""
+
+    model = SharingModel()
+    watch = Positions()
+    wrapper = fast_positions(
+        positions_lr_mult=2.0, type='AmpOptimWrapper', loss_scale=dict(init_scale=8.0)
+    )
+
+    def overflow(gradient):
+        return gradient * float('inf') if len(watch.positions) in (1, 2) else gradient
+
+    model.head.weight.register_hook(overflow)
+    run(tmp_path, model=model, optim_wrapper=wrapper, custom_hooks=[CLAMP, watch])
+    assert steps_taken(watch.positions) == [4, 5, 6, 7, 8]
+    assert all(positions.abs().max() <= 3 for positions in watch.positions)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['convnext', 'resnet'])
+def test_two_processes_with_checkpointing_give_the_gradients_of_one(name, tmp_path):
+    results = tmp_path / 'gradients.pth'
+    mp.spawn(train_in_parallel, (name, tmp_path / 'store', results), nprocs=2)
+    expected = gradients(make_model(name, with_cp=False), make_batch())
+    actual = torch.load(results)
+    assert set(actual) == set(expected)
+    for key, gradient in expected.items():
+        assert gradient.abs().max() > 0, key
+        assert_close(
+            actual[key], gradient, 'gradient', msg=lambda m, k=key: f'{k}: {m}'
+        )
+
+
+@pytest.mark.parametrize('make', [convnext_dcls, resnet_dcls])
+def test_checkpoint_round_trip_keeps_positions_shared(make, tmp_path):
+    model, other = make(), make()
+    path = str(tmp_path / 'model.pth')
+    save_checkpoint({'state_dict': model.state_dict()}, path)
+    load_checkpoint(other, path, strict=True)
+    for copied in (other, copy.deepcopy(model)):
+        assert len(dict(copied.named_parameters())) == len(
+            dict(model.named_parameters())
+        )
+        for name, value in model.state_dict().items():
+            torch.testing.assert_close(copied.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(
+    'position_init, std', [('normal', 0.5), ('uniform', 6 / 12**0.5)]
+)
+@pytest.mark.parametrize('make', [ConvNeXtDCLS, ResNetDCLS])
+def test_positions_start_as_the_paper_says(make, position_init, std):
+    arguments = dict(arch='atto') if make is ConvNeXtDCLS else dict(depth=18)
+    torch.manual_seed(0)
+    model = make(
+        **arguments, dilated_kernel_size=7, kernel_count=8, position_init=position_init
+    )
+    model.init_weights()
+    positions = torch.cat(
+        [p.positions.detach().flatten() for p in iter_dcls_layers(model)]
+    )
+    assert float(positions.std()) == pytest.approx(std, rel=0.03)
+    assert float(positions.mean()) == pytest.approx(0, abs=0.03)
+    assert positions.abs().max() <= 3
+
+
+SCHEDULERS = {
+    'poly': lambda optimizer: PolyLR(optimizer, end=10, power=0.9, by_epoch=False),
+    'cosine': lambda optimizer: CosineAnnealingLR(
+        optimizer, T_max=10, eta_min_ratio=0.01, by_epoch=False
+    ),
+    'multi-step': lambda optimizer: MultiStepLR(
+        optimizer, milestones=[3, 7], by_epoch=False
+    ),
+    'linear': lambda optimizer: LinearLR(
+        optimizer, start_factor=1e-3, end=8, by_epoch=False
+    ),
+    'exponential': lambda optimizer: ExponentialLR(
+        optimizer, gamma=0.8, by_epoch=False
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    'paramwise_cfg', [{}, dict(decay_rate=0.9, num_layers=6)], ids=str
+)
+@pytest.mark.parametrize('name', SCHEDULERS)
+def test_positions_keep_five_times_the_rate_under_a_scheduler(name, paramwise_cfg):
+    arch = dict(depths=[1, 1, 4, 1], channels=[4, 8, 12, 16])
+    model = nn.Module()
+    model.backbone = ConvNeXtDCLS(arch, dilated_kernel_size=5, kernel_count=3)
+    wrapper = build_optim_wrapper(
+        model,
+        dict(
+            constructor='mmdcls.DCLSOptimWrapperConstructor',
+            optimizer=dict(type='SGD', lr=0.1),
+            paramwise_cfg=paramwise_cfg,
+        ),
+    )
+    scheduler = SCHEDULERS[name](wrapper.optimizer)
+    names = {param: name for name, param in model.named_parameters()}
+    seen = set()
+    for _ in range(9):
+        wrapper.optimizer.step()
+        scheduler.step()
+        rates = {
+            names[param]: group['lr']
+            for group in wrapper.optimizer.param_groups
+            for param in group['params']
+        }
+        positions = [key for key in rates if key.endswith('.positions')]
+        assert len(positions) == 4
+        for key in positions:
+            weight = rates[key.replace('positions', 'weight')]
+            assert rates[key] == pytest.approx(5 * weight, rel=1e-9)
+        seen.add(round(weight, 9))
+    assert len(seen) > 2
