@@ -1,0 +1,284 @@
+"""Images per second of two configs, timed in turns."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import PixelData
+from torch import nn
+
+from mmdcls.layers import iter_dcls_layers
+from mmdcls.layers.repulsive_loss import repulsive_loss
+
+# Height and width that the paper times each task at (Tables 1 to 4).
+DEFAULT_SHAPES = {'mmpretrain': (224, 224), 'mmseg': (512, 512), 'mmdet': (800, 1280)}
+MODES = ('inference', 'training')
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run the models.
+
+    Attributes:
+        batch_size: Images in a batch.
+        shape: Height and width of the images; None stands for the task's default.
+        device: ``'cpu'`` or ``'cuda'``.
+        amp: Automatic mixed precision: float16 on a GPU, bfloat16 on a CPU.
+        channels_last: Memory format of the images and the weights.
+        compile: Run through ``torch.compile``.
+    """
+
+    batch_size: int = 8
+    shape: tuple[int, int] | None = None
+    device: str = 'cpu'
+    amp: bool = False
+    channels_last: bool = False
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Images per second of two contenders, one value a round.
+
+    Attributes:
+        mode: One of :data:`MODES`.
+        first: Of the first contender.
+        second: Of the second one, in the same rounds.
+    """
+
+    mode: str
+    first: tuple[float, ...]
+    second: tuple[float, ...]
+
+    @property
+    def medians(self) -> tuple[float, float]:
+        """Median images per second of both."""
+        return statistics.median(self.first), statistics.median(self.second)
+
+    @property
+    def ratio(self) -> float:
+        """How many times the first one's median the second one's is."""
+        return self.medians[1] / self.medians[0]
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """First and third quartile of the rounds' own ratios."""
+        pairs = zip(self.first, self.second, strict=True)
+        ratios = [second / first for first, second in pairs]
+        if len(ratios) == 1:
+            return ratios[0], ratios[0]
+        low, _, high = statistics.quantiles(ratios, n=4, method='inclusive')
+        return low, high
+
+
+def compare(
+    first: Callable[[], object],
+    second: Callable[[], object],
+    mode: str,
+    settings: Settings,
+    rounds: int = 11,
+    iterations: int = 3,
+    warm_up: int = 2,
+) -> Comparison:
+    """Time two functions in turns, so that a busy machine slows both.
+
+    Args:
+        first: Runs one batch of the first contender.
+        second: Runs one batch of the second one.
+        mode: A name for the result.
+        settings: Those of both.
+        rounds: How many times each gets its turn; the order alternates.
+        iterations: Batches in a turn.
+        warm_up: Batches of each that are not timed.
+
+    Raises:
+        ValueError: If ``rounds`` or ``iterations`` is below 1.
+    """
+    if rounds < 1 or iterations < 1:
+        raise ValueError(
+            f'rounds={rounds} and iterations={iterations} must be at least 1.'
+        )
+    contenders = (first, second)
+    for run in contenders:
+        for _ in range(warm_up):
+            run()
+    rates: tuple[list, list] = ([], [])
+    for turn in range(rounds):
+        for which in (0, 1) if turn % 2 == 0 else (1, 0):
+            _wait(settings)
+            start = time.perf_counter()
+            for _ in range(iterations):
+                contenders[which]()
+            _wait(settings)
+            seconds = time.perf_counter() - start
+            rates[which].append(iterations * settings.batch_size / seconds)
+    return Comparison(mode, tuple(rates[0]), tuple(rates[1]))
+
+
+def _wait(settings: Settings) -> None:
+    if settings.device == 'cuda':
+        torch.cuda.synchronize()
+
+
+class Contender:
+    """A config's model with random weights, random images and random targets.
+
+    Inference is the model's forward pass up to its heads' outputs, without
+    post-processing. Training is a step as the config trains: loss, the repulsive loss
+    where the config has it, gradients, the config's optimizer, clamping of positions.
+    Loading, augmentation and the average of weights are left out.
+
+    Args:
+        cfg: A config of mmpretrain, mmseg or mmdet.
+        settings: How to run it.
+
+    Raises:
+        ValueError: If the batch size is below 1 or the config's task is unknown.
+    """
+
+    def __init__(self, cfg: Config, settings: Settings) -> None:
+        self.scope = cfg.get('default_scope')
+        if self.scope not in DEFAULT_SHAPES:
+            raise ValueError(
+                f"default_scope='{self.scope}' is not one of "
+                f'{", ".join(DEFAULT_SHAPES)}.'
+            )
+        if settings.batch_size < 1:
+            raise ValueError(f'batch_size={settings.batch_size} must be at least 1.')
+        self.cfg, self.settings = cfg, settings
+        self.shape = tuple(settings.shape or DEFAULT_SHAPES[self.scope])
+        init_default_scope(self.scope)
+        self._memory_format = (
+            torch.channels_last if settings.channels_last else torch.contiguous_format
+        )
+        self.model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(
+            settings.device, memory_format=self._memory_format
+        )
+        forward = self.model.forward
+        self._forward = torch.compile(forward) if settings.compile else forward
+        self.images = torch.randn(settings.batch_size, 3, *self.shape).to(
+            settings.device, memory_format=self._memory_format
+        )
+        make_samples = {
+            'mmpretrain': classification_samples,
+            'mmseg': segmentation_samples,
+            'mmdet': detection_samples,
+        }
+        self.samples = [
+            sample.to(settings.device)
+            for sample in make_samples[self.scope](
+                self.model, settings.batch_size, self.shape
+            )
+        ]
+
+    def prepare(self, mode: str) -> Callable[[], object]:
+        """Set the model's mode and return a function that runs one batch.
+
+        Args:
+            mode: One of :data:`MODES`.
+
+        Raises:
+            ValueError: If the training of a detector is asked for.
+        """
+        if mode == 'inference':
+            self.model.eval()
+            return self._infer
+        if self.scope == 'mmdet':
+            raise ValueError(
+                'Training is timed for classification and segmentation only; leave '
+                "'training' out of --modes for detection."
+            )
+        self.model.train()
+        self._prepare_training()
+        return self._train
+
+    def _autocast(self) -> torch.autocast:
+        dtype = torch.float16 if self.settings.device == 'cuda' else torch.bfloat16
+        return torch.autocast(self.settings.device, dtype, enabled=self.settings.amp)
+
+    @torch.no_grad()
+    def _infer(self) -> object:
+        with self._autocast():
+            return self._forward(self.images, self.samples, mode='tensor')
+
+    def _prepare_training(self) -> None:
+        wrapper = self.cfg.get('optim_wrapper')
+        if wrapper is None:
+            raise ValueError('The config has no optim_wrapper to train with.')
+        options = {
+            key: wrapper[key]
+            for key in ('optimizer', 'constructor', 'paramwise_cfg')
+            if wrapper.get(key) is not None
+        }
+        init_default_scope(self.scope)
+        self._optimizer = build_optim_wrapper(self.model, options).optimizer
+        scaled = self.settings.amp and self.settings.device == 'cuda'
+        self._scaler = torch.amp.GradScaler(self.settings.device, enabled=scaled)
+        hooks = {hook['type']: hook for hook in self.cfg.get('custom_hooks') or []}
+        repulsion = hooks.get('mmdcls.RepulsiveLossHook')
+        self._repulsion = repulsion and repulsion.get('weight', 1.0)
+
+    def _train(self) -> None:
+        with self._autocast():
+            losses = self._forward(self.images, self.samples, mode='loss')
+        loss, _ = self.model.parse_losses(losses)
+        if self._repulsion:
+            loss = loss + self._repulsion * repulsive_loss(self.model)
+        self._scaler.scale(loss).backward()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad()
+        for layer in iter_dcls_layers(self.model):
+            layer.clamp_positions()
+
+
+def classification_samples(
+    model: nn.Module, count: int, shape: tuple[int, int]
+) -> Sequence:
+    """Random soft labels, as Mixup gives them."""
+    from mmpretrain.structures import DataSample
+
+    classes = model.head.num_classes
+    scores = torch.rand(count, classes).softmax(-1)
+    return [
+        DataSample().set_gt_label(int(score.argmax())).set_gt_score(score)
+        for score in scores
+    ]
+
+
+def segmentation_samples(
+    model: nn.Module, count: int, shape: tuple[int, int]
+) -> Sequence:
+    """A random class at every pixel."""
+    from mmseg.structures import SegDataSample
+
+    classes = model.decode_head.num_classes
+    return [
+        SegDataSample(
+            gt_sem_seg=PixelData(data=torch.randint(classes, (1, *shape))),
+            metainfo=dict(img_shape=shape, ori_shape=shape, pad_shape=shape),
+        )
+        for _ in range(count)
+    ]
+
+
+def detection_samples(model: nn.Module, count: int, shape: tuple[int, int]) -> Sequence:
+    """What inference needs to know of an image."""
+    from mmdet.structures import DetDataSample
+
+    metainfo: Mapping = dict(
+        img_shape=shape,
+        ori_shape=shape,
+        pad_shape=shape,
+        batch_input_shape=shape,
+        scale_factor=(1.0, 1.0),
+    )
+    return [DetDataSample(metainfo=metainfo) for _ in range(count)]

@@ -1,0 +1,134 @@
+"""Time two configs against each other: images per second, for inference and training.
+
+The two take turns in one run, so that a busy machine slows both; compare the ratio.
+Weights, images and targets are random. ``--amp`` is float16 on a GPU and bfloat16 on a
+CPU.
+"""
+
+import argparse
+import copy
+import statistics
+from pathlib import Path
+
+from mmdcls.command_line import one_sentence_errors, parse_arguments
+
+
+def main() -> None:
+    """Time what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('first', help='a config of mmpretrain, mmseg or mmdet')
+    parser.add_argument('second', help='the config to compare it with')
+    parser.add_argument(
+        '--modes',
+        nargs='+',
+        choices=['inference', 'training'],
+        help='default: both, and inference alone for detection',
+    )
+    parser.add_argument('--batch-size', type=int, default=8, help='default: 8')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help="the image's size; defaults to the paper's for the task",
+    )
+    parser.add_argument('--rounds', type=int, default=11, help='default: 11')
+    parser.add_argument(
+        '--iterations', type=int, default=3, help='batches in a turn; default: 3'
+    )
+    parser.add_argument('--compile', action='store_true', help='use torch.compile')
+    parser.add_argument(
+        '--channels-last', action='store_true', help='memory format of the images'
+    )
+    parser.add_argument('--out', help='also write every round to this JSON file')
+    args = parse_arguments(parser)
+
+    # After the command line is read, so that --device can hide the GPUs from torch.
+    import torch
+
+    from mmdcls.analysis.reports import describe_device, silence_mmengine, write_json
+    from mmdcls.analysis.throughput import MODES, Contender, Settings, compare
+    from mmdcls.engine.launch import load_config
+
+    silence_mmengine()
+    with one_sentence_errors():
+        settings = Settings(
+            batch_size=args.batch_size,
+            shape=args.shape,
+            device='cuda' if torch.cuda.is_available() else 'cpu',
+            amp=args.amp,
+            channels_last=args.channels_last,
+            compile=args.compile,
+        )
+        torch.manual_seed(0)
+        contenders = []
+        for config in (args.first, args.second):
+            options = copy.copy(args)
+            options.config = config
+            contenders.append(Contender(load_config(options), settings))
+        detects = any(contender.scope == 'mmdet' for contender in contenders)
+        comparisons = [
+            compare(
+                *(contender.prepare(mode) for contender in contenders),
+                mode,
+                settings,
+                args.rounds,
+                args.iterations,
+            )
+            for mode in args.modes or (MODES[:1] if detects else MODES)
+        ]
+    facts = {
+        'first': Path(args.first).stem,
+        'second': Path(args.second).stem,
+        **describe_device(torch.device(settings.device)),
+        'batch size': settings.batch_size,
+        'image': ', '.join(
+            sorted({'{} x {}'.format(*contender.shape) for contender in contenders})
+        ),
+        'amp': settings.amp,
+        'channels_last': settings.channels_last,
+        'compile': settings.compile,
+        'rounds': f'{args.rounds} of {args.iterations} batches each',
+    }
+    print(to_markdown(facts, comparisons))
+    if args.out:
+        write_json(args.out, to_json(facts, comparisons))
+
+
+def to_markdown(facts: dict, comparisons: list) -> str:
+    """The report as a list of facts and a table."""
+    from mmdcls.analysis.reports import markdown_facts, markdown_table
+
+    rows = [
+        (
+            comparison.mode,
+            *(f'{median:.2f}' for median in comparison.medians),
+            f'{comparison.ratio:.3f}',
+            '{:.3f} to {:.3f}'.format(*comparison.quartiles),
+        )
+        for comparison in comparisons
+    ]
+    header = ('', 'first, images/s', 'second, images/s', 'second / first', 'quartiles')
+    return f'{markdown_facts(facts)}\n{markdown_table(header, rows)}'
+
+
+def to_json(facts: dict, comparisons: list) -> dict:
+    """The report with every round; ``images_per_second`` is that of inference."""
+    contenders = []
+    for which in ('first', 'second'):
+        contender = dict(config=facts[which], rounds={})
+        for comparison in comparisons:
+            rates = getattr(comparison, which)
+            prefix = '' if comparison.mode == 'inference' else f'{comparison.mode}_'
+            contender[f'{prefix}images_per_second'] = statistics.median(rates)
+            contender['rounds'][comparison.mode] = rates
+        contenders.append(contender)
+    ratios = {
+        comparison.mode: dict(ratio=comparison.ratio, quartiles=comparison.quartiles)
+        for comparison in comparisons
+    }
+    return dict(facts, contenders=contenders, ratios=ratios)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,28 @@
+"""Draw how fast positions moved in a training, beside its learning rate.
+
+The left-hand sides of the paper's Figures 7 and 8. The training's config needs
+``custom_hooks = [dict(type='mmdcls.PositionStatisticsHook')]``.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmdcls.command_line import one_sentence_errors
+
+
+def main() -> None:
+    """Draw what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('work_dir', help="the training's folder")
+    parser.add_argument('--out', help='PNG file; default: WORK_DIR/positions.png')
+    args = parser.parse_args()
+
+    from mmdcls.analysis.position_plot import plot_positions, read_position_log
+
+    with one_sentence_errors():
+        log = read_position_log(args.work_dir)
+        print(plot_positions(log, args.out or Path(args.work_dir) / 'positions.png'))
+
+
+if __name__ == '__main__':
+    main()
