@@ -14,6 +14,9 @@ LOCK := requirements/constraints.txt
 # Every tool and test is a process of its own: importing is most of its start-up.
 export UV_COMPILE_BYTECODE := 1
 
+# Waiting threads sleep: spinning ones slow a shared machine down several times over.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
