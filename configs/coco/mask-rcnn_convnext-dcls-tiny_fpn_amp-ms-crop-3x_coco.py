@@ -1,0 +1,20 @@
+# Mask R-CNN 3x, ConvNeXt-T-dcls: mmdet's ConvNeXt-T recipe with DCLS in the backbone.
+_base_ = 'mmdet::convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py'
+
+custom_imports = dict(
+    imports=['mmpretrain.models', 'mmdcls.models', 'mmdcls.engine'],
+    allow_failed_imports=False,
+)
+
+model = dict(
+    backbone=dict(
+        type='mmdcls.ConvNeXtDCLS',
+        dilated_kernel_size=17,
+        kernel_count=34,
+        # ImageNet-1k weights are given on the command line: --pretrained FILE
+        init_cfg=None,
+    )
+)
+
+optim_wrapper = dict(constructor='mmdcls.DCLSOptimWrapperConstructor')
+custom_hooks = [dict(type='mmdcls.ClampPositionsHook')]

@@ -1,0 +1,91 @@
+"""Print Tables 1 to 5 of the paper with our numbers beside them, as Markdown or JSON.
+
+Parameters and FLOPs are counted from the configs. Scores are taken from the runs in
+work_dirs, where `tools/train.py` and `tools/test.py` leave them, and stay empty without
+a run. Throughput ratios come from a JSON of `tools/analysis_tools/benchmark.py`.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from mmdcls.command_line import one_sentence_errors
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--tables', nargs='+', type=int, choices=range(1, 6), default=[1, 2, 3, 4, 5]
+    )
+    parser.add_argument(
+        '--work-dirs', type=Path, default=Path('work_dirs'), help='default: %(default)s'
+    )
+    parser.add_argument(
+        '--throughput', type=Path, nargs='+', default=[], help='JSON of benchmark.py'
+    )
+    parser.add_argument(
+        '--no-count', action='store_true', help='do not count parameters and FLOPs'
+    )
+    parser.add_argument('--json', type=Path, help='also write all numbers to this file')
+    parser.add_argument(
+        '--update',
+        type=Path,
+        help='write the tables into this Markdown file, between <!-- paper_tables N '
+        '--> and <!-- /paper_tables -->, instead of printing them',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print or write what the command line asks for."""
+    args = parse_args()
+    with one_sentence_errors():
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fill the tables."""
+    from mmdcls.analysis import paper_tables
+    from mmdcls.analysis.printed_tables import TABLES
+    from mmdcls.analysis.reports import silence_mmengine, write_json
+
+    silence_mmengine()
+    ratios: dict[tuple[str, str], float] = {}
+    for path in args.throughput:
+        ratios.update(paper_tables.read_throughput_ratios(path))
+    source = paper_tables.Source(ROOT, args.work_dirs, ratios, not args.no_count)
+    tables = [TABLES[number] for number in args.tables]
+    columns = (TextColumn('{task.description:24}'), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task('', total=sum(len(table.rows) for table in tables))
+        filled = [
+            paper_tables.fill_table(
+                table,
+                source,
+                lambda row: bars.update(task, description=row.model, advance=1),
+            )
+            for table in tables
+        ]
+    markdown = {
+        table.number: paper_tables.to_markdown(table, values)
+        for table, values in zip(tables, filled, strict=True)
+    }
+    if args.json:
+        write_json(args.json, filled)
+    if args.update:
+        text = args.update.read_text()
+        temporary = args.update.with_name(f'.{args.update.name}.{os.getpid()}')
+        temporary.write_text(paper_tables.update_file(text, markdown))
+        os.replace(temporary, args.update)
+    else:
+        print('\n'.join(markdown.values()), end='')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,120 @@
+"""Verify that the data sets of a config lie on disk as it expects.
+
+Looks for missing folders and files, unreadable or truncated images, label values out of
+range, and annotations that name missing images. Exit code 1 if anything is wrong.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from mmdcls.command_line import one_sentence_errors, parse_arguments
+
+SHOWN_PROBLEMS = 20
+
+
+def main() -> None:
+    """Check what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='a config of mmpretrain, mmseg or mmdet')
+    parser.add_argument(
+        '--splits',
+        nargs='+',
+        choices=['train', 'val', 'test'],
+        default=['train', 'val', 'test'],
+        help='default: all; a data set that two of them use is checked once',
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=min(16, os.cpu_count() or 1),
+        help='threads that decode images; default: %(default)s',
+    )
+    parser.add_argument('--out', help='write every problem to this file, one a line')
+    args = parse_arguments(parser)
+    if args.workers < 1:
+        parser.error(f'--workers must be at least 1, got {args.workers}')
+
+    from mmdcls.engine.launch import load_config
+
+    with one_sentence_errors():
+        reports = check(load_config(args), args.splits, args.workers)
+    problems = [problem for report in reports for problem in report.problems]
+    for report in reports:
+        print(describe(report))
+    if args.out:
+        write(Path(args.out), ''.join(f'{problem}\n' for problem in problems))
+    for problem in problems[:SHOWN_PROBLEMS]:
+        print(f'  {problem}')
+    if len(problems) > SHOWN_PROBLEMS:
+        where = args.out or '--out FILE writes all'
+        print(f'  … and {len(problems) - SHOWN_PROBLEMS} more ({where})')
+    print(f'{count_problems(problems)}.')
+    sys.exit(1 if problems else 0)
+
+
+def check(cfg, splits: list[str], workers: int) -> list:
+    """Check every data set of ``splits`` once, with progress on stderr."""
+    from mmengine.registry import init_default_scope
+
+    from mmdcls.datasets.check import check_dataset
+    from mmdcls.engine.launch import iter_datasets
+
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    reports, seen = [], []
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks = {}
+
+        def show(key: str, done: int, total: int) -> None:
+            if key not in tasks:
+                tasks[key] = bars.add_task(key, total=total)
+            bars.update(tasks[key], completed=done)
+
+        for split in splits:
+            for key, dataset in iter_datasets(cfg, split):
+                if 'dataset' in dataset or 'datasets' in dataset:
+                    continue
+                files = {
+                    name: value
+                    for name, value in dataset.items()
+                    if name in ('type', 'split', 'data_root', 'data_prefix', 'ann_file')
+                }
+                if files not in seen:
+                    seen.append(files)
+                    reports.append(check_dataset(key, dataset, workers, show))
+    return reports
+
+
+def describe(report) -> str:
+    """One line about a data set."""
+    counts = ', '.join(f'{count} {name}' for name, count in report.counts.items())
+    published = ''
+    if report.published not in (None, report.counts['images']):
+        published = f' (the published data set has {report.published} images)'
+    return (
+        f'{report.key}: {report.type} in {report.folder}: {counts}{published}; '
+        f'{count_problems(report.problems)}'
+    )
+
+
+def count_problems(problems: list) -> str:
+    """How many there are, in words."""
+    if len(problems) == 1:
+        return '1 problem'
+    return f'{len(problems)} problems' if problems else 'no problem'
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file, all of it or nothing."""
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+if __name__ == '__main__':
+    main()
