@@ -30,7 +30,7 @@ or_fail = || { printf 'mmdcls set-up: %s\n' '$(strip $(1))' >&2; exit 1; }
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: env  ## train, evaluate and draw both tasks on mini data (about 5 min)
+demo: env  ## train, evaluate and draw all three tasks on mini data
 	$(call say,demo: mini data in data/mini)
 	@$(BIN)/python tools/dataset_converters/make_mini.py --out-dir data/mini
 	$(call say,demo: train evaluate and draw; results go to work_dirs/demo)

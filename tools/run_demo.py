@@ -27,16 +27,19 @@ TASKS = {
     'segmentation': dict(
         config='configs/mini/upernet_convnext-dcls-atto_1xb8-mini_ade20k-128x128.py',
         score='mIoU',
+        score_name='mIoU',
         baseline='majority class',
     ),
     'detection': dict(
         config='configs/mini/cascade-mask-rcnn_convnext-dcls-atto_fpn_1xb4-mini_coco.py',
         score='coco/segm_mAP_50',
+        score_name='mask AP50',
         baseline='untrained model',
     ),
     'classification': dict(
         config='configs/mini/convnext-dcls-atto_1xb32-mini_in1k-64px.py',
         score='accuracy/top1',
+        score_name='top-1',
         baseline='majority class',
     ),
 }
@@ -83,11 +86,11 @@ def run_task(name: str, work_dir: Path, options: list[str]) -> dict:
         run(work_dir / 'draw.log', draw, config, checkpoint, picture, *options)
     return {
         'task': name,
-        'score': TASKS[name]['score'],
+        'score': TASKS[name]['score_name'],
         'trained': score,
         'baseline': baseline_score,
         'baseline is': TASKS[name]['baseline'],
-        'training (min)': round(minutes, 1),
+        'minutes': round(minutes, 1),
         'checkpoint': str(checkpoint),
         'picture': str(picture),
     }
@@ -206,7 +209,7 @@ def load_config(name: str, options: list[str]) -> Config:
 
 def report(rows: list[dict], work_dir: Path, console: Console) -> None:
     """Print the scores, and write them as Markdown and JSON."""
-    columns = ('task', 'score', 'trained', 'baseline', 'baseline is', 'training (min)')
+    columns = ('task', 'score', 'trained', 'baseline', 'baseline is', 'minutes')
     table = Table(*columns)
     lines = ['| ' + ' | '.join(columns) + ' |', '|---' * len(columns) + '|']
     for row in rows:
