@@ -51,7 +51,14 @@ class Mean(BaseMetric):
         return {'mean': sum(results) / len(results)}
 
 
-def run(work_dir, model=None, max_epochs=2, optim_wrapper=None, **kwargs):
+def run(
+    work_dir,
+    model=None,
+    max_epochs=2,
+    optim_wrapper=None,
+    runner_class=Runner,
+    **kwargs,
+):
     """Train ``model`` (by default a SmallModel, always the same); return the runner."""
     torch.manual_seed(0)
     loader = dict(
@@ -60,7 +67,7 @@ def run(work_dir, model=None, max_epochs=2, optim_wrapper=None, **kwargs):
         sampler=dict(type='DefaultSampler', shuffle=False),
         collate_fn=dict(type='default_collate'),
     )
-    runner = Runner(
+    runner = runner_class(
         model=model or SmallModel(),
         work_dir=str(work_dir),
         train_dataloader=loader,

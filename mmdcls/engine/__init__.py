@@ -1,11 +1,13 @@
 from .checkpoint import CheckpointError, read_checkpoint
 from .clamp_positions_hook import ClampPositionsHook
+from .cpu_runner import CPURunner
 from .optim_wrapper_constructor import DCLSOptimWrapperConstructor
 from .position_statistics_hook import PositionStatisticsHook
 from .repulsive_loss_hook import RepulsiveLossHook
 from .strict_checkpoint_hook import StrictCheckpointHook
 
 __all__ = [
+    'CPURunner',
     'CheckpointError',
     'ClampPositionsHook',
     'DCLSOptimWrapperConstructor',

@@ -14,6 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .checkpoint import CheckpointError, state_dict_of
+from .cpu_runner import CPURunner
 
 SPLITS = ('train', 'val', 'test')
 
@@ -106,10 +107,7 @@ def check_data_paths(cfg: Config, splits: tuple[str, ...]) -> None:
 
 
 def use_available_device(cfg: Config) -> None:
-    """On a machine without accelerator, train in float32 and communicate by gloo.
-
-    mmengine's ``AmpOptimWrapper`` and the ``nccl`` backend refuse to run there.
-    """
+    """On a machine without GPU, train in float32: ``AmpOptimWrapper`` needs one."""
     if torch.cuda.is_available():
         return
     wrapper = cfg.get('optim_wrapper')
@@ -121,9 +119,6 @@ def use_available_device(cfg: Config) -> None:
         wrapper.type = 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             wrapper.pop(key, None)
-    dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg')
-    if dist_cfg and dist_cfg.get('backend') == 'nccl':
-        dist_cfg.backend = 'gloo'
 
 
 def enable_amp(cfg: Config) -> None:
@@ -257,6 +252,9 @@ def write_predictions(cfg: Config, out: str) -> None:
 def build_runner(cfg: Config, partial_checkpoint: bool) -> Runner:
     """Build the runner, with a check of whatever checkpoint it will load.
 
+    The config's ``runner_type`` decides on its class; without one, several processes
+    on a machine without GPU get a :class:`CPURunner`.
+
     Args:
         cfg: What :func:`load_config` gave.
         partial_checkpoint: See :class:`StrictCheckpointHook`.
@@ -265,4 +263,5 @@ def build_runner(cfg: Config, partial_checkpoint: bool) -> Runner:
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), check]
     if cfg.get('runner_type'):
         return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    on_cpus = cfg.launcher != 'none' and not torch.cuda.is_available()
+    return (CPURunner if on_cpus else Runner).from_cfg(cfg)

@@ -15,7 +15,6 @@ from mmengine.config import Config
 from mmengine.dist import (
     barrier,
     broadcast_object_list,
-    init_dist,
     is_distributed,
     is_main_process,
 )
@@ -27,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from mmdcls.analysis import robustness as report
 from mmdcls.datasets.corruptions import SEVERITIES, corruptions_version
 from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.engine.cpu_runner import join_processes
 from mmdcls.engine.launch import (
     ConfigError,
     build_runner,
@@ -308,14 +308,9 @@ def _join_processes(cfg: Config) -> None:
     The model is not wrapped for DDP: there are no gradients to exchange.
     """
     launcher, cfg.launcher = cfg.launcher, 'none'
-    if launcher == 'none' or is_distributed():
-        return
-    if launcher == 'pytorch' and not torch.cuda.is_available():
-        # mmengine's init_dist asks for a GPU whatever the backend.
-        torch.distributed.init_process_group('gloo')
-    else:
+    if launcher != 'none':
         settings = cfg.get('env_cfg', {}).get('dist_cfg') or dict(backend='nccl')
-        init_dist(launcher, **settings)
+        join_processes(launcher, settings)
 
 
 def leave_processes() -> None:
