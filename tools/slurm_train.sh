@@ -1,25 +1,6 @@
 #!/usr/bin/env bash
-# Train on a Slurm cluster: [GPUS=16] tools/slurm_train.sh PARTITION JOB CONFIG WORK_DIR
-# [flags of tools/train.py]
-set -euo pipefail
-if (($# < 4)); then
-    echo "usage: $0 PARTITION JOB_NAME CONFIG WORK_DIR [flags of tools/train.py]" >&2
-    exit 2
-fi
-TOOLS=$(dirname "$0")
-GPUS=${GPUS:-8}
-GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
-
-# SRUN_ARGS holds several flags: it must be split at its spaces.
-# shellcheck disable=SC2086
-PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" \
-srun -p "$1" \
-    --job-name="$2" \
-    --gres="gpu:$GPUS_PER_NODE" \
-    --ntasks="$GPUS" \
-    --ntasks-per-node="$GPUS_PER_NODE" \
-    --cpus-per-task="${CPUS_PER_TASK:-5}" \
-    --kill-on-bad-exit=1 \
-    ${SRUN_ARGS:-} \
-    "${PYTHON:-python}" -u "$TOOLS/train.py" "$3" --work-dir="$4" \
-    --launcher=slurm "${@:5}"
+# Train on a Slurm cluster:
+# [GPUS=16] tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [flags of tools/train.py]
+source "$(dirname "$0")/launchers.sh"
+needs 4 'PARTITION JOB_NAME CONFIG WORK_DIR [flags of tools/train.py]' "$@"
+with_slurm "$1" "$2" train.py "$3" --work-dir "$4" "${@:5}"
