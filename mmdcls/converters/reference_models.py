@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mmdcls.engine.checkpoint import CheckpointError
-from mmdcls.layers import iter_dcls_layers
+from mmdcls.layers import named_dcls_layers
 
 SCOPES = {'cls': 'mmpretrain', 'seg': 'mmseg', 'det': 'mmdet'}
 
@@ -219,7 +219,7 @@ def _build_reference(description: str, model: ConfigDict, scope: str) -> Referen
         {name: tensor.shape for name, tensor in built.state_dict().items()},
         {
             f'{name}.positions': tuple(size // 2 for size in layer.dilated_kernel_size)
-            for name, layer in iter_dcls_layers(built, with_names=True)
+            for name, layer in named_dcls_layers(built)
         },
         model,
         scope,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdcls.layers import iter_dcls_layers
+from mmdcls.layers import named_dcls_layers
 from mmdcls.registry import HOOKS
 
 
@@ -32,7 +32,7 @@ class ClampPositionsHook(Hook):
         Raises:
             ValueError: If a trainable position tensor is in no param group.
         """
-        self._layers = dict(iter_dcls_layers(runner.model, with_names=True))
+        self._layers = dict(named_dcls_layers(runner.model))
         optimized = {
             id(param)
             for group in runner.optim_wrapper.optimizer.param_groups

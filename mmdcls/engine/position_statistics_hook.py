@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from mmdcls.layers import iter_dcls_layers
+from mmdcls.layers import named_dcls_layers
 from mmdcls.registry import HOOKS
 
 
@@ -37,7 +37,7 @@ class PositionStatisticsHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Find the tensors and remember where they start."""
         self._owners = {}
-        for name, layer in iter_dcls_layers(runner.model, with_names=True):
+        for name, layer in named_dcls_layers(runner.model):
             owner = name.removeprefix('module.')
             self._owners.setdefault(id(layer.positions), (owner, layer))
         self._previous = {

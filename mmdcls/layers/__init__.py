@@ -1,6 +1,6 @@
 """Convolution layers whose kernel elements have learnable positions."""
 
-from .base import DCLSConvNd, iter_dcls_layers
+from .base import DCLSConvNd, iter_dcls_layers, named_dcls_layers
 from .conv import (
     DCLSConv1d,
     DCLSConv2_1d,
@@ -19,4 +19,5 @@ __all__ = [
     'DCLSConv3d',
     'DCLSConvNd',
     'iter_dcls_layers',
+    'named_dcls_layers',
 ]

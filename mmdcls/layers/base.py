@@ -357,16 +357,23 @@ class DCLSConvNd(nn.Module):
         return ', '.join(parts)
 
 
-def iter_dcls_layers(
-    model: nn.Module, with_names: bool = False
-) -> Iterator[DCLSConvNd] | Iterator[tuple[str, DCLSConvNd]]:
+def iter_dcls_layers(model: nn.Module) -> Iterator[DCLSConvNd]:
     """Go through the layers of ``model`` that have positions; folded ones have none.
 
     Positions may be shared: their owners are all gone through.
     """
+    for _, layer in named_dcls_layers(model):
+        yield layer
+
+
+def named_dcls_layers(model: nn.Module) -> Iterator[tuple[str, DCLSConvNd]]:
+    """Go through the layers of :func:`iter_dcls_layers` with their names in ``model``.
+
+    A layer that stands in several places has the first one's name.
+    """
     for name, module in model.named_modules():
         if isinstance(module, DCLSConvNd) and not module.deploy:
-            yield (name, module) if with_names else module
+            yield name, module
 
 
 def _check_shared(positions, shape):

@@ -17,7 +17,7 @@ from mmdcls.layers import (
     DCLSConv3_1d,
     DCLSConv3_2d,
     DCLSConv3d,
-    iter_dcls_layers,
+    named_dcls_layers,
 )
 from mmdcls.ops import reference
 
@@ -290,7 +290,7 @@ def test_shared_positions_are_one_parameter():
     assert sum(name.endswith('positions') for name in model.state_dict()) == 2
     second.switch_to_deploy()
     assert first.positions is not None and second.positions is None
-    assert dict(iter_dcls_layers(model, with_names=True)) == {'0': first}
+    assert dict(named_dcls_layers(model)) == {'0': first}
 
 
 @pytest.mark.parametrize(

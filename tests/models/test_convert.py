@@ -6,7 +6,7 @@ from mmpretrain.models import ConvNeXt, ResNet
 from tolerances import assert_close
 from torch import nn
 
-from mmdcls.layers import DCLSConv2d, DCLSConvNd, iter_dcls_layers
+from mmdcls.layers import DCLSConv2d, DCLSConvNd, iter_dcls_layers, named_dcls_layers
 from mmdcls.models.convert import convert_to_dcls
 
 
@@ -38,7 +38,7 @@ X = torch.randn(2, 3, 32, 36, generator=torch.Generator().manual_seed(0)).double
 def test_depthwise_convolutions_are_the_default():
     model = Net()
     assert convert_to_dcls(model, dilated_kernel_size=9, kernel_count=5) is model
-    names = [name for name, _ in iter_dcls_layers(model, with_names=True)]
+    names = [name for name, _ in named_dcls_layers(model)]
     assert names == ['stage.0', 'stage.2', 'strided', 'same']
     assert model.shared is model.same
     assert model(X.float()).shape == Net()(X.float()).shape
@@ -114,7 +114,7 @@ def test_positions_shared_by_key():
         share_positions=lambda name, _: name.split('.')[1],
     )
     owners = {}
-    for name, layer in iter_dcls_layers(model, with_names=True):
+    for name, layer in named_dcls_layers(model):
         owners.setdefault(id(layer.positions), set()).add(name.split('.')[1])
     assert list(owners.values()) == [{'0'}, {'1'}, {'2'}, {'3'}]
 
