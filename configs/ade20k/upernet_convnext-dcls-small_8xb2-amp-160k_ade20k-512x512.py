@@ -1,10 +1,5 @@
 # Paper Table 3, ConvNeXt-S-dcls: mmseg's ConvNeXt-S recipe with DCLS in the backbone.
-_base_ = 'mmseg::convnext/convnext-small_upernet_8xb2-amp-160k_ade20k-512x512.py'
-
-custom_imports = dict(
-    imports=['mmpretrain.models', 'mmdcls.models', 'mmdcls.engine'],
-    allow_failed_imports=False,
-)
+_base_ = './upernet_convnext-small_8xb2-amp-160k_ade20k-512x512.py'
 
 model = dict(
     backbone=dict(
@@ -15,6 +10,5 @@ model = dict(
         init_cfg=None,
     )
 )
-
 optim_wrapper = dict(constructor='mmdcls.DCLSOptimWrapperConstructor')
 custom_hooks = [dict(type='mmdcls.ClampPositionsHook')]

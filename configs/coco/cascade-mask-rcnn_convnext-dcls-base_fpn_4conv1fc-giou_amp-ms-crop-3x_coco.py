@@ -1,11 +1,6 @@
 # Paper Table 4, CNeXt-dcls-B: the ConvNeXt-B recipe with DCLS in the backbone.
 _base_ = './cascade-mask-rcnn_convnext-base_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py'
 
-custom_imports = dict(
-    imports=['mmpretrain.models', 'mmdcls.models', 'mmdcls.engine'],
-    allow_failed_imports=False,
-)
-
 model = dict(
     backbone=dict(
         type='mmdcls.ConvNeXtDCLS',
@@ -15,6 +10,5 @@ model = dict(
         init_cfg=None,
     )
 )
-
 optim_wrapper = dict(constructor='mmdcls.DCLSOptimWrapperConstructor')
 custom_hooks = [dict(type='mmdcls.ClampPositionsHook')]

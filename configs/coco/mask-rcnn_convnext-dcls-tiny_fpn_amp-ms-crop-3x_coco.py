@@ -1,10 +1,5 @@
 # Mask R-CNN 3x, ConvNeXt-T-dcls: mmdet's ConvNeXt-T recipe with DCLS in the backbone.
-_base_ = 'mmdet::convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py'
-
-custom_imports = dict(
-    imports=['mmpretrain.models', 'mmdcls.models', 'mmdcls.engine'],
-    allow_failed_imports=False,
-)
+_base_ = './mask-rcnn_convnext-tiny_fpn_amp-ms-crop-3x_coco.py'
 
 model = dict(
     backbone=dict(
@@ -15,6 +10,5 @@ model = dict(
         init_cfg=None,
     )
 )
-
 optim_wrapper = dict(constructor='mmdcls.DCLSOptimWrapperConstructor')
 custom_hooks = [dict(type='mmdcls.ClampPositionsHook')]

@@ -56,7 +56,8 @@ def test_config_builds_and_every_parameter_is_optimized_once(config):
     trainable = [p for p in model.parameters() if p.requires_grad]
     assert len(listed) == len({id(p) for p in listed}) == len(trainable)
     if any(isinstance(module, DCLSConvNd) for module in model.modules()):
-        assert 'mmdcls.models' in cfg.custom_imports.imports
+        # Lets torch >= 2.6 read the run's own checkpoints.
+        assert 'mmdcls.engine' in cfg.custom_imports.imports
         hooks = [hook.type for hook in cfg.custom_hooks]
         assert 'mmdcls.ClampPositionsHook' in hooks
 
