@@ -35,7 +35,7 @@ def parse_arguments(
         '--data-root', help="the data set's folder, in place of the config's"
     )
     parser.add_argument(
-        '--amp', action='store_true', help='automatic mixed precision (needs a GPU)'
+        '--amp', action='store_true', help='mixed precision (training: on a GPU only)'
     )
     parser.add_argument(
         '--cfg-options',

@@ -1,6 +1,9 @@
 """A small classifier and mini robustness sets, and runs of tools/robustness.py."""
 
 import argparse
+import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -32,6 +35,14 @@ env_cfg = dict(dist_cfg=dict(backend='nccl'))
 test_evaluator = dict(type='Accuracy', topk=(1, 5))
 """
 
+# A few cells of every kind, for tests that are not about the numbers.
+FEW = dict(
+    corruptions=['fog', 'contrast', 'sparkles'],
+    severities=[2, 5],
+    allow_missing=False,
+)
+FILES = ('robustness.json', 'robustness.md', 'robustness.png')
+
 
 def write_model(folder, outputs=10, seed=0):
     """Write ``config.py`` and ``model.pth`` of a classifier with random weights."""
@@ -58,6 +69,13 @@ def mini_sets(tmp_path_factory):
         folder / 'imagenet/val', folder / 'sets', images_per_class=2, size=SIZE
     )
     return folder / 'sets'
+
+
+@pytest.fixture
+def sets(mini_sets, tmp_path):
+    """A copy of the mini sets that a test may damage."""
+    shutil.copytree(mini_sets, tmp_path / 'sets')
+    return tmp_path / 'sets'
 
 
 @pytest.fixture(scope='session')
@@ -104,3 +122,11 @@ def evaluate_in_child(model, data_root, out, options):
     """Run in a forked process, with one thread as a data loader's worker has."""
     torch.set_num_threads(1)
     evaluate(model, data_root, out, **options)
+
+
+def read(path):
+    return json.loads(Path(path).read_text())
+
+
+def times(out):
+    return {p: p.stat().st_mtime_ns for p in sorted((out / 'cells').rglob('*.json'))}

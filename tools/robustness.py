@@ -44,7 +44,7 @@ def main() -> None:
     )
     parser.add_argument('--batch-size', type=int, help="in place of the config's")
     parser.add_argument(
-        '--input-size', type=int, help='side of the crop, where the config tells none'
+        '--input-size', type=int, help="side of the crop, in place of the config's"
     )
     parser.add_argument('--name', help="the model's name in the report")
     parser.add_argument(
@@ -60,14 +60,11 @@ def main() -> None:
     args = parse_arguments(parser)
 
     # After the command line is read, so that --device can hide the GPUs from torch.
-    import torch
     from mmengine.dist import is_main_process
 
     from mmdcls.evaluation.robustness.run import leave_processes, run
 
     with one_sentence_errors():
-        if args.amp and not torch.cuda.is_available():
-            parser.exit(1, 'error: --amp needs a GPU, and none is available.\n')
         if args.batch_size is not None and args.batch_size < 1:
             parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
         path = run(args)

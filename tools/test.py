@@ -24,6 +24,7 @@ def main() -> None:
     # After the command line is read, so that --device can hide the GPUs from torch.
     from mmdcls.engine.launch import (
         build_runner,
+        check_amp_evaluation,
         check_data_paths,
         draw_predictions,
         enable_tta,
@@ -36,6 +37,7 @@ def main() -> None:
         cfg.load_from = args.checkpoint
         cfg.resume = False
         if args.amp:
+            check_amp_evaluation(cfg)
             cfg.test_cfg.fp16 = True
         if args.show_dir:
             draw_predictions(cfg, args.show_dir)

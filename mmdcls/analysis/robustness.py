@@ -10,7 +10,7 @@ from pathlib import Path
 from mmdcls.evaluation import corruption_error
 from mmdcls.evaluation.robustness.cells import Cell, write_atomically
 
-FORMAT = 1
+FORMAT = 2
 
 PAPER_ROWS = (
     ('ResNet-50', '4.1 / 25.6', 76.1, 76.7, 57.7, 0.0, 36.1, 24.1),
@@ -172,7 +172,9 @@ def _table5(reports: Sequence[dict]) -> list[str]:
         '|---' * (len(_COLUMNS) + 2) + '|',
     ]
     for report in reports:
-        row = [report['model'], f'– / {report["parameters"] / 1e6:.1f}', *_row(report)]
+        flops = None if report['flops'] is None else report['flops'] / 1e9
+        size = f'{_number(flops)} / {_number(report["parameters"] / 1e6)}'
+        row = [report['model'], size, *_row(report)]
         lines.append('| ' + ' | '.join(row) + ' |')
     for model, size, *scores in PAPER_ROWS:
         mean, mce = (f'{scores[1]:.1f}', '–')

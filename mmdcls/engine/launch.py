@@ -133,6 +133,19 @@ def enable_amp(cfg: Config) -> None:
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
+def check_amp_evaluation(cfg: Config) -> None:
+    """Refuse what mixed precision cannot evaluate.
+
+    Raises:
+        ConfigError: If a detector is to run without a GPU.
+    """
+    if cfg.get('default_scope') == 'mmdet' and not torch.cuda.is_available():
+        raise ConfigError(
+            '--amp: detection needs a GPU for it, and none is available; on a CPU '
+            "MMCV's non-maximum suppression takes float32 only."
+        )
+
+
 def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     """Initialise ``model.backbone`` from a classifier's checkpoint.
 

@@ -9,7 +9,7 @@ from PIL import Image
 from mmdcls.analysis import robustness
 from mmdcls.evaluation.robustness import Cell
 
-FACTS = dict(model='mine', parameters=28_600_000, on_the_fly=False)
+FACTS = dict(model='mine', parameters=28_600_000, flops=4_960_000_000, on_the_fly=False)
 
 
 def top1(value, unreadable=()):
@@ -62,7 +62,7 @@ def test_performance_under_corruption_by_hand(detector):
 def test_table_of_a_classifier(classifier):
     text = robustness.to_markdown([classifier])
     assert (
-        '| mine | – / 28.6 | 80.0 | 40.0 (3 of 75 cells) | – | – | 47.0 | – |' in text
+        '| mine | 5.0 / 28.6 | 80.0 | 40.0 (3 of 75 cells) | – | – | 47.0 | – |' in text
     )
     assert '1 cells had no images: a.' in text
     assert '1 images of c/snow/1 cannot be read and are not scored: n0/a.jpg.' in text

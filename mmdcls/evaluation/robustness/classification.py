@@ -45,15 +45,22 @@ JPEG_QUALITY = 85
 """Of the files of ImageNet-C."""
 
 _RESIZE = ('Resize', 'ResizeEdge')
-_CROP = ('CenterCrop',)
+_CROP = ('CenterCrop', 'EfficientNetCenterCrop')
+_INTERPOLATIONS = {
+    'Resize': 'bilinear',
+    'ResizeEdge': 'bilinear',
+    'EfficientNetCenterCrop': 'bicubic',
+}
+"""Of the transforms that interpolate, unless their config tells otherwise."""
 
 
 class Classification:
     """Data sets and metrics of a classifier's cells.
 
-    ImageNet-C and C-bar are cropped, the others resized to 256/224 of the crop and
-    cropped; ImageNet-A and R choose among their 200 classes. What the config's own test
-    pipeline does besides (packing, the interpolation of its resizing) is kept.
+    Clean images go through the config's own test pipeline. ImageNet-C and C-bar are
+    cropped, A, R and Sketch resized to 256/224 of the crop and cropped; A and R choose
+    among their 200 classes. What the config's pipeline does besides (packing, the
+    interpolation of its resizing) is kept.
 
     Args:
         cfg: Any mmpretrain config. Its optional ``robustness`` may hold ``data_root``,
@@ -63,7 +70,8 @@ class Classification:
         data_root: Overrides the config's.
         on_the_fly: Corrupt the clean images while loading them instead of reading
             ImageNet-C; ``'c'`` and ``'c_extra'`` only.
-        input_size: Side of the crop, in pixels; None stands for the config's.
+        input_size: Side of the crop, in pixels; None stands for the config's. Another
+            one than the config's is also that of the clean images.
 
     Raises:
         ConfigError: If the config has no test pipeline to take the crop from, or if
@@ -85,6 +93,7 @@ class Classification:
         self.on_the_fly = on_the_fly
         self.transforms = read_test_pipeline(cfg)
         self.input_size = input_size or read_input_size(self.transforms)
+        self._resizes_clean = input_size is not None
         self.wordnet_ids = self._match_outputs(output_count)
 
     def _match_outputs(self, output_count: int) -> tuple[str, ...] | None:
@@ -143,52 +152,53 @@ class Classification:
         return [dict(type='mmdcls.MaskedAccuracy', topk=(1, 5))]
 
     def _pipeline(self, cell: Cell) -> list[dict]:
+        own_sizing = cell.benchmark == 'clean' and not self._resizes_clean
+        return [
+            dict(type='mmdcls.LoadImageOrMark'),
+            *([] if own_sizing else self._sizing(cell)),
+            *self._own_transforms(own_sizing),
+        ]
+
+    def _sizing(self, cell: Cell) -> list[dict]:
+        """The published way from an image's size to the model's."""
         corrupted = cell.benchmark in ('c', 'c_extra', 'cbar')
         size = self.input_size
         resize = dict(type='mmpretrain.ResizeEdge', edge='short', backend='pillow')
         crop = dict(type='CenterCrop', crop_size=size)
-        pipeline = [dict(type='mmdcls.LoadImageOrMark')]
+        scale = round(size * 256 / 224)
         if corrupted and self.on_the_fly and cell.benchmark != 'cbar':
-            pipeline += [
-                dict(resize, scale=round(size * 256 / 224), interpolation='bilinear'),
-                crop,
-                dict(
-                    type='mmdcls.Corrupt',
-                    corruption=cell.corruption,
-                    severity=cell.severity,
-                    jpeg_quality=JPEG_QUALITY,
-                ),
-            ]
-        elif corrupted:
-            # The files have 224 pixels a side; other crops see the whole image too.
-            if size != 224:
-                pipeline.append(
-                    dict(resize, scale=size, interpolation=self._interpolation())
-                )
-            pipeline.append(crop)
-        else:
-            scale = round(size * 256 / 224)
-            interpolation = self._interpolation()
-            pipeline += [dict(resize, scale=scale, interpolation=interpolation), crop]
-        return pipeline + self._remaining_transforms()
+            corrupt = dict(
+                type='mmdcls.Corrupt',
+                corruption=cell.corruption,
+                severity=cell.severity,
+                jpeg_quality=JPEG_QUALITY,
+            )
+            resize.update(scale=scale, interpolation='bilinear')
+            return [resize, crop, corrupt]
+        resize['interpolation'] = self._interpolation()
+        if not corrupted:
+            return [dict(resize, scale=scale), crop]
+        # The files have 224 pixels a side; other crops see the whole image too.
+        return [crop] if size == 224 else [dict(resize, scale=size), crop]
 
     def _interpolation(self) -> str:
         for transform in self.transforms:
-            if _name(transform) in _RESIZE and transform.get('interpolation'):
-                return transform['interpolation']
+            if default := _INTERPOLATIONS.get(_name(transform)):
+                return transform.get('interpolation', default)
         return 'bilinear'
 
-    def _remaining_transforms(self) -> list[dict]:
-        remaining = []
+    def _own_transforms(self, sizing: bool) -> list[dict]:
+        """The config's transforms after loading, with those that size or without."""
+        left_out = ('LoadImageFromFile', *(() if sizing else _RESIZE + _CROP))
+        transforms = []
         for transform in self.transforms:
-            name = _name(transform)
-            if name == 'LoadImageFromFile' or name in _RESIZE + _CROP:
+            if _name(transform) in left_out:
                 continue
             transform = copy.deepcopy(dict(transform))
-            if name == 'PackInputs':
+            if _name(transform) == 'PackInputs':
                 transform['meta_keys'] = ('img_path', 'unreadable')
-            remaining.append(transform)
-        return remaining
+            transforms.append(transform)
+        return transforms
 
 
 def read_test_pipeline(cfg: Config) -> list[ConfigDict]:

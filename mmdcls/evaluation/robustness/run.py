@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import (
     barrier,
     broadcast_object_list,
@@ -19,17 +21,20 @@ from mmengine.dist import (
     is_main_process,
 )
 from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner, autocast
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mmdcls.analysis import robustness as report
+from mmdcls.analysis.complexity import count_flops
 from mmdcls.datasets.corruptions import SEVERITIES, corruptions_version
 from mmdcls.engine.checkpoint import CheckpointError
 from mmdcls.engine.cpu_runner import join_processes
 from mmdcls.engine.launch import (
     ConfigError,
     build_runner,
+    check_amp_evaluation,
     check_data_paths,
     load_config,
     set_data_root,
@@ -78,6 +83,8 @@ def run(args: argparse.Namespace) -> Path:
         raise ConfigError(
             f'default_scope={scope!r} of the config must be one of {", ".join(TASKS)}.'
         )
+    if args.amp:
+        check_amp_evaluation(cfg)
     others = [report.read(path) for path in args.compare]
     key = _fingerprint_run(cfg, args)
     if TASKS[scope] is downstream:
@@ -87,17 +94,18 @@ def run(args: argparse.Namespace) -> Path:
     cells = _choose_cells(args, TASKS[scope])
     _join_processes(cfg)
     model = _load_model(cfg, args.checkpoint)
+    flops = None
     if TASKS[scope] is downstream:
         task = downstream.Downstream(cfg)
     else:
-        size = args.input_size
-        if size is None:
-            size = classification.read_input_size(
-                classification.read_test_pipeline(cfg)
-            )
-        task = classification.Classification(
-            cfg, _count_outputs(model, size), data_root, args.on_the_fly, size
+        size = args.input_size or classification.read_input_size(
+            classification.read_test_pipeline(cfg)
         )
+        outputs = _count_outputs(model, size)
+        task = classification.Classification(
+            cfg, outputs, data_root, args.on_the_fly, args.input_size
+        )
+        flops = _count_flops(model, size)
     missing = [cell for cell in cells if task.is_missing(cell)]
     if missing and (not args.allow_missing or len(missing) == len(cells)):
         raise ConfigError(_describe_missing(missing, len(cells), task))
@@ -110,6 +118,7 @@ def run(args: argparse.Namespace) -> Path:
             model=args.name or Path(args.config).stem,
             task='classification' if TASKS[scope] is classification else scope,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
+            flops=flops,
             config=args.config,
             checkpoint=args.checkpoint,
             fingerprints=key,
@@ -220,7 +229,9 @@ class CellRunner:
                 dataset=config['type'],
                 pipeline=pipeline,
                 classes=config.get('wordnet_ids'),
-                amp=self.args.amp,
+                amp=str(torch.get_autocast_dtype(get_device()))
+                if self.args.amp
+                else None,
                 corruptions=corruptions_version() if made_here else None,
             )
         )
@@ -347,6 +358,15 @@ def _count_outputs(model: torch.nn.Module, size: int) -> int:
     if 'pred_score' not in sample:
         raise ConfigError('The model gives no pred_score: it is no classifier.')
     return sample.pred_score.numel()
+
+
+def _count_flops(model: torch.nn.Module, size: int) -> int | None:
+    """Multiply-accumulates of an image; None where an operator cannot be counted."""
+    try:
+        return count_flops(model, (size, size))
+    except RuntimeError as error:  # PyTorch's, of operators that need data.
+        print_log(f'FLOPs are not counted: {error}', 'current', logging.WARNING)
+        return None
 
 
 def _describe_missing(missing: Sequence[Cell], count: int, task) -> str:
