@@ -11,6 +11,7 @@ from .robustness import primary_scores
 
 _TITLES = {'c': 'C', 'c_extra': 'extra', 'cbar': 'C̄'}
 _COLUMNS = 5
+_MARKERS = 'os^Dv'
 
 
 def plot(reports: Sequence[dict], filename: Path) -> Path:
@@ -50,20 +51,23 @@ def plot(reports: Sequence[dict], filename: Path) -> Path:
     score = None if task == 'classification' else primary_scores(reports[0])[0]
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
-    for axis, (benchmark, corruption) in zip(axes.flat, panels, strict=False):
+    for place, (benchmark, corruption) in enumerate(panels):
+        axis = axes.flat[place]
         for i, report in enumerate(reports):
-            _draw_line(axis, report, benchmark, corruption, score, f'C{i}')
+            style = dict(color=f'C{i}', marker=_MARKERS[i % len(_MARKERS)])
+            _draw_line(axis, report, benchmark, corruption, score, style)
         axis.set_title(f'{_TITLES[benchmark]}: {corruption}', fontsize=8)
         axis.set_xticks(range(1, 6))
+        axis.tick_params(labelbottom=place + columns >= len(panels))
         axis.grid(alpha=0.3)
     figure.supxlabel('severity')
-    figure.supylabel(score or 'top-1 error (%)')
+    figure.supylabel(f'{score or "top-1 error (%)"}   (dashed: of the clean images)')
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside upper center', ncols=3, fontsize=8)
     return save_figure(figure, filename)
 
 
-def _draw_line(axis, report, benchmark, corruption, score, colour) -> None:
+def _draw_line(axis, report, benchmark, corruption, score, style) -> None:
     def value(result: dict) -> float:
         return 100 - result['top1'] if score is None else result.get(score, 0)
 
@@ -72,9 +76,10 @@ def _draw_line(axis, report, benchmark, corruption, score, colour) -> None:
     severities = corruptions.get(corruption, {})
     x = sorted(map(int, severities))
     y = [value(severities[str(severity)]) for severity in x]
-    axis.plot(x, y, color=colour, marker='o', markersize=3, label=report['model'])
+    axis.plot(x, y, markersize=4, label=report['model'], **style)
     if 'clean' in benchmarks:
-        axis.axhline(value(benchmarks['clean']), color=colour, ls='--', lw=0.8)
+        height = value(benchmarks['clean'])
+        axis.axhline(height, color=style['color'], ls='--', lw=0.8)
 
 
 def _plot_bars(reports: Sequence[dict], filename: Path) -> Path:
