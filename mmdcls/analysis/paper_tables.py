@@ -210,7 +210,7 @@ def fill_table(
         if throughput and plain:
             paper['throughput'] = throughput / float(plain.printed['throughput'])
         if row.config:
-            ours.update(_count(table, source, row.config))
+            ours.update(source.complexity(row.config))
             ratio = source.throughput_ratio(row.config, plain and plain.config)
             if ratio:
                 ours['throughput'] = ratio
@@ -229,13 +229,6 @@ def fill_table(
             )
         )
     return dict(table=table.number, title=table.title, rows=filled)
-
-
-def _count(table: Table, source: Source, config: str) -> dict[str, float]:
-    counted = source.complexity(config)
-    kinds = {column.kind for column in table.columns}
-    # Table 4 prints no parameters; ours are shown all the same in JSON.
-    return {k: v for k, v in counted.items() if k in kinds or table.number == 4}
 
 
 def rounding(row: Row, key: str) -> float:
@@ -269,14 +262,18 @@ def to_markdown(table: Table, filled: dict) -> str:
 
 
 def _link(row: Row) -> str:
-    if not row.config or '::' in row.config:
+    if not row.config:
         return row.model
+    if '::' in row.config:
+        return f'{row.model} (`{row.config}`)'
     return f'[{row.model}]({row.config})'
 
 
 def _paper_cell(column: Column, row: Row, paper: dict) -> str:
     if column.kind == 'throughput':
         return _number(column, paper.get('throughput'))
+    if not row.printed:
+        return _MISSING
     return ' / '.join(row.printed.get(key, _MISSING) for key in column.keys)
 
 

@@ -33,8 +33,9 @@ class Row:
     """A model.
 
     Attributes:
-        model: Its name in the paper.
-        printed: Values by the columns' keys, as text to keep the paper's rounding.
+        model: Its name, in the paper if it is there.
+        printed: Values by the columns' keys, as text to keep the paper's rounding;
+            empty for a model of ours that the paper has no row of.
         config: A config of this repository or, with ``::``, of an OpenMMLab package;
             None where there is none.
         plain: The row that its throughput is compared with.
@@ -93,7 +94,8 @@ def _plain_model(model: str) -> str | None:
         return None
     if model.startswith('ResNet'):
         return 'ResNet-50 3/9 dil 1'
-    return model.replace('-dcls', '').replace('CNeXt', 'ConvNeXt')
+    plain = model.replace('-dcls', '').replace(', Gaussian', '')
+    return plain.replace('CNeXt', 'ConvNeXt')
 
 
 _TOP1 = {'top1': ('accuracy/top1', 1.0)}
@@ -170,12 +172,12 @@ TABLE_2 = Table(
     _TOP1,
 )
 
-_UPERNET = 'configs/ade20k/upernet_convnext-{}_8xb2-amp-160k_ade20k-512x512.py'
+_UPERNET = 'configs/ade20k/upernet_convnext-{}_8xb2-amp-160k_ade20k-{}.py'
 _COLUMNS_3 = (Column('mIoU (ss)', ('mIoU',)), PARAMETERS, FLOPS, THROUGHPUT)
 
 TABLE_3 = Table(
     3,
-    'ADE20K with UperNet, crops of 512x512, FLOPs of 2048x512',
+    'ADE20K with UperNet, crops of 512x512 if not named, FLOPs of 2048x512',
     _COLUMNS_3,
     _rows(
         """
@@ -186,15 +188,23 @@ TABLE_3 = Table(
         ConvNeXt-S-dcls | 48.4 82 1045 19.5
         ConvNeXt-B | 49.1 122 1170 21.7
         ConvNeXt-B-dcls | 49.3 122 1193 18.6
+        ConvNeXt-T-dcls, Gaussian | - - - -
+        ConvNeXt-B, 640x640 | - - - -
+        ConvNeXt-B-dcls, 640x640 | - - - -
         """,
         _COLUMNS_3,
         {
-            'ConvNeXt-T': _UPERNET.format('tiny'),
-            'ConvNeXt-T-dcls': _UPERNET.format('dcls-tiny'),
-            'ConvNeXt-S': _UPERNET.format('small'),
-            'ConvNeXt-S-dcls': _UPERNET.format('dcls-small'),
-            'ConvNeXt-B': _UPERNET.format('base'),
-            'ConvNeXt-B-dcls': _UPERNET.format('dcls-base'),
+            'ConvNeXt-T': _UPERNET.format('tiny', '512x512'),
+            'ConvNeXt-T-dcls': _UPERNET.format('dcls-tiny', '512x512'),
+            'ConvNeXt-S': _UPERNET.format('small', '512x512'),
+            'ConvNeXt-S-dcls': _UPERNET.format('dcls-small', '512x512'),
+            'ConvNeXt-B': _UPERNET.format('base', '512x512'),
+            'ConvNeXt-B-dcls': _UPERNET.format('dcls-base', '512x512'),
+            'ConvNeXt-T-dcls, Gaussian': _UPERNET.format(
+                'dcls-tiny-gaussian', '512x512'
+            ),
+            'ConvNeXt-B, 640x640': _UPERNET.format('base', '640x640'),
+            'ConvNeXt-B-dcls, 640x640': _UPERNET.format('dcls-base', '640x640'),
         },
     ),
     {'mIoU': ('mIoU', 1.0)},
@@ -204,7 +214,9 @@ _CASCADE = (
     'configs/coco/'
     'cascade-mask-rcnn_convnext-{}_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py'
 )
+_MASK = 'configs/coco/mask-rcnn_convnext-{}_fpn_amp-ms-crop-3x_coco.py'
 _COLUMNS_4 = (
+    PARAMETERS,
     FLOPS,
     THROUGHPUT,
     Column('box AP / 50 / 75', ('box_AP', 'box_AP50', 'box_AP75')),
@@ -213,22 +225,25 @@ _COLUMNS_4 = (
 
 TABLE_4 = Table(
     4,
-    'COCO with Cascade Mask R-CNN, 3x, FLOPs of 1280x800',
+    'COCO with Cascade Mask R-CNN if not named, 3x, FLOPs of 1280x800',
     _COLUMNS_4,
     _rows(
         """
-        ResNet-50 | 739 - 46.3 64.3 50.5 40.1 61.7 43.4
-        X101-32 | 819 - 48.1 66.5 52.4 41.6 63.9 45.2
-        X101-64 | 972 - 48.3 66.4 52.3 41.7 64.0 45.1
-        Swin-T | 745 - 50.4 69.2 54.7 43.7 66.6 47.3
-        ConvNeXt-T | 741 11.6 50.4 69.1 54.8 43.7 66.5 47.3
-        CNeXt-dcls-T | 751 11.2 51.2 69.9 55.7 44.5 67.5 48.3
-        Swin-S | 838 - 51.9 70.7 56.3 45.0 68.2 48.8
-        ConvNeXt-S | 827 11.2 51.9 70.8 56.5 45.0 68.4 49.1
-        CNeXt-dcls-S | 844 10.5 52.8 71.6 57.6 45.6 69.0 49.3
-        Swin-B | 982 - 51.9 70.5 56.4 45.0 68.1 48.9
-        ConvNeXt-B | 964 11.1 52.7 71.3 57.2 45.6 68.9 49.5
-        CNeXt-dcls-B | 987 10.3 53.0 71.5 57.7 46.0 69.3 50.0
+        ResNet-50 | - 739 - 46.3 64.3 50.5 40.1 61.7 43.4
+        X101-32 | - 819 - 48.1 66.5 52.4 41.6 63.9 45.2
+        X101-64 | - 972 - 48.3 66.4 52.3 41.7 64.0 45.1
+        Swin-T | - 745 - 50.4 69.2 54.7 43.7 66.6 47.3
+        ConvNeXt-T | - 741 11.6 50.4 69.1 54.8 43.7 66.5 47.3
+        CNeXt-dcls-T | - 751 11.2 51.2 69.9 55.7 44.5 67.5 48.3
+        Swin-S | - 838 - 51.9 70.7 56.3 45.0 68.2 48.8
+        ConvNeXt-S | - 827 11.2 51.9 70.8 56.5 45.0 68.4 49.1
+        CNeXt-dcls-S | - 844 10.5 52.8 71.6 57.6 45.6 69.0 49.3
+        Swin-B | - 982 - 51.9 70.5 56.4 45.0 68.1 48.9
+        ConvNeXt-B | - 964 11.1 52.7 71.3 57.2 45.6 68.9 49.5
+        CNeXt-dcls-B | - 987 10.3 53.0 71.5 57.7 46.0 69.3 50.0
+        CNeXt-dcls-T, Gaussian | - - - - - - - - -
+        ConvNeXt-T, Mask R-CNN | - - - - - - - - -
+        CNeXt-dcls-T, Mask R-CNN | - - - - - - - - -
         """,
         _COLUMNS_4,
         {
@@ -238,6 +253,9 @@ TABLE_4 = Table(
             'CNeXt-dcls-S': _CASCADE.format('dcls-small'),
             'ConvNeXt-B': _CASCADE.format('base'),
             'CNeXt-dcls-B': _CASCADE.format('dcls-base'),
+            'CNeXt-dcls-T, Gaussian': _CASCADE.format('dcls-tiny-gaussian'),
+            'ConvNeXt-T, Mask R-CNN': _MASK.format('tiny'),
+            'CNeXt-dcls-T, Mask R-CNN': _MASK.format('dcls-tiny'),
         },
     ),
     {
@@ -274,6 +292,7 @@ TABLE_5 = Table(
         ),
         _COLUMNS_5,
         {
+            'ResNet-50': 'mmpretrain::resnet/resnet50_8xb32_in1k.py',
             'ConvNeXt-T': _ROBUSTNESS.format('tiny'),
             'ConvNeXt-dcls-T': _ROBUSTNESS.format('dcls-tiny'),
             'ConvNeXt-S': _ROBUSTNESS.format('small'),
