@@ -7,12 +7,14 @@ import copy
 import torch
 import torch.utils.checkpoint as cp
 from mmpretrain.models.backbones import ConvNeXt
+from mmpretrain.models.utils import LayerNorm2d
 from torch import Tensor, nn
 
 from mmdcls.layers import iter_dcls_layers
 from mmdcls.registry import MODELS
 
 from .convert import convert_to_dcls
+from .convnext_block import ConvNeXtDCLSBlock
 
 
 @MODELS.register_module()
@@ -24,7 +26,7 @@ class ConvNeXtDCLS(ConvNeXt):
     "Synchronizing positions"). Everything else, ``get_layer_depth`` and the names of
     the parameters included, is the parent's.
 
-    Activations stay in ``channels_last`` memory through a stage, which is the layout
+    Activations stay in ``channels_last`` memory all the way, which is the layout
     that both the depthwise convolution and the pointwise layers run fastest in; the
     normalised outputs are contiguous as the parent's are.
 
@@ -89,6 +91,9 @@ class ConvNeXtDCLS(ConvNeXt):
         super().__init__(arch=arch, **kwargs)
         self.with_cp = with_cp
         for stage in self.stages:
+            for block in stage:
+                # The parent's constructor leaves no choice of the class.
+                block.__class__ = ConvNeXtDCLSBlock
             convert_to_dcls(
                 stage,
                 select=r'depthwise_conv$',
@@ -129,7 +134,7 @@ class ConvNeXtDCLS(ConvNeXt):
         """
         outs = []
         for i, stage in enumerate(self.stages):
-            x = self.downsample_layers[i](x).to(memory_format=torch.channels_last)
+            x = self._downsample(self.downsample_layers[i], x)
             for block in stage:
                 x = self._run_block(block, x)
             if i in self.out_indices:
@@ -139,6 +144,18 @@ class ConvNeXtDCLS(ConvNeXt):
                 else:
                     outs.append(norm(x))
         return tuple(outs)
+
+    def _downsample(self, layers: nn.Sequential, x: Tensor) -> Tensor:
+        """Run a convolution and a norm, in either order, in channels_last memory."""
+        for layer in layers:
+            x = x.contiguous(memory_format=torch.channels_last)
+            if isinstance(layer, LayerNorm2d):
+                # With its default it would return a contiguous copy.
+                x = layer(x.permute(0, 2, 3, 1), data_format='channel_last')
+                x = x.permute(0, 3, 1, 2)
+            else:
+                x = layer(x)
+        return x.contiguous(memory_format=torch.channels_last)
 
     def _run_block(self, block: nn.Module, x: Tensor) -> Tensor:
         if self.with_cp and x.requires_grad:

@@ -5,11 +5,13 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 from mmpretrain.models.backbones import ConvNeXt
+from mmpretrain.models.backbones.convnext import ConvNeXtBlock
 from tolerances import assert_close
 from torch import nn
 
 from mmdcls.layers import DCLSConv2d
 from mmdcls.models import ConvNeXtDCLS
+from mmdcls.models.convnext_block import ConvNeXtDCLSBlock
 
 SMALL = dict(depths=[1, 2, 3, 1], channels=[4, 8, 12, 16])
 
@@ -48,9 +50,11 @@ def test_every_depthwise_convolution_is_replaced_and_nothing_else():
     dcls = dict(small().named_modules())
     assert list(plain) == list(dcls)
     replaced = {name for name in plain if type(plain[name]) is not type(dcls[name])}
-    assert {name for name in replaced if name} == {
+    blocks = {name for name in plain if type(plain[name]) is ConvNeXtBlock}
+    assert {name for name in replaced if name} == blocks | {
         name for name in plain if name.endswith('depthwise_conv')
     }
+    assert {type(dcls[name]) for name in blocks} == {ConvNeXtDCLSBlock}
 
 
 def test_positions_are_shared_within_a_stage_only():
