@@ -17,7 +17,7 @@ def repulsion(positions: Tensor) -> Tensor:
 
     Returns:
         A scalar between 0 (all elements at least a pixel apart) and 1 (all in one
-        place), in the dtype of ``positions``.
+        place), in float32, or float64 if ``positions`` is.
 
     Raises:
         ValueError: If a kernel has a single element.
@@ -27,13 +27,13 @@ def repulsion(positions: Tensor) -> Tensor:
         raise ValueError(
             f'The repulsive loss needs a kernel_count of at least 2, not {count}.'
         )
-    points = positions.flatten(1, -2).permute(1, 2, 0)
-    # pdist's gradient is 0 where two elements coincide; that of a norm is NaN there.
-    rows, columns = torch.triu_indices(count, count, 1, device=positions.device)
-    squared = (points[:, rows] - points[:, columns]).square().sum(-1)
-    apart = squared > 0
-    distance = torch.where(apart, squared, 1.0).sqrt() * apart
-    return (1 - distance).relu().mean()
+    dtype = torch.promote_types(positions.dtype, torch.float32)
+    points = positions.flatten(1, -2).permute(1, 2, 0).to(dtype)
+    # Without matrix products, coincident elements are at distance 0, with gradient 0.
+    distance = torch.cdist(points, points, compute_mode='donot_use_mm_for_euclid_dist')
+    # Each pair is there twice, and each element is at distance 0 from itself.
+    overlap = (1 - distance).relu().sum((1, 2)) - count
+    return overlap.mean() / (count * (count - 1))
 
 
 def repulsive_loss(model: nn.Module) -> Tensor:
