@@ -7,12 +7,12 @@ range, and annotations that name missing images. Exit code 1 if anything is wron
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mmdcls.command_line import one_sentence_errors, parse_arguments
+from mmdcls.files import written_whole
 
 SHOWN_PROBLEMS = 20
 
@@ -47,7 +47,8 @@ def main() -> None:
     for report in reports:
         print(describe(report))
     if args.out:
-        write(Path(args.out), ''.join(f'{problem}\n' for problem in problems))
+        with written_whole(args.out) as temporary:
+            temporary.write_text(''.join(f'{problem}\n' for problem in problems))
     for problem in problems[:SHOWN_PROBLEMS]:
         print(f'  {problem}')
     if len(problems) > SHOWN_PROBLEMS:
@@ -107,13 +108,6 @@ def count_problems(problems: list) -> str:
     if len(problems) == 1:
         return '1 problem'
     return f'{len(problems)} problems' if problems else 'no problem'
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file, all of it or nothing."""
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 if __name__ == '__main__':

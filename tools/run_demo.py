@@ -20,6 +20,8 @@ from mmengine.config import Config, DictAction
 from rich.console import Console
 from rich.table import Table
 
+from mmdcls.files import written_whole
+
 ROOT = Path(__file__).resolve().parents[1]
 # What a watcher wants to see of mmengine's log.
 PROGRESS = re.compile(r'(Iter|Epoch)\((train|val|test)\)|Saving checkpoint')
@@ -217,19 +219,14 @@ def report(rows: list[dict], work_dir: Path, console: Console) -> None:
         table.add_row(*cells)
         lines.append('| ' + ' | '.join(cells) + ' |')
     console.print(table)
-    write(work_dir / 'scores.md', '\n'.join(lines) + '\n')
-    write(work_dir / 'scores.json', json.dumps(rows, indent=2) + '\n')
+    with written_whole(work_dir / 'scores.md') as temporary:
+        temporary.write_text('\n'.join(lines) + '\n')
+    with written_whole(work_dir / 'scores.json') as temporary:
+        temporary.write_text(json.dumps(rows, indent=2) + '\n')
     for row in rows:
         print(f'Picture:    {row["picture"]}')
         print(f'Checkpoint: {row["checkpoint"]}')
     print(f'Scores:     {work_dir / "scores.md"}, {work_dir / "scores.json"}')
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file, all of it or nothing."""
-    temporary = path.with_name(f'.{path.name}.tmp')
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 if __name__ == '__main__':

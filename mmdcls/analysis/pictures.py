@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from mmengine.runner import Runner
 
+from mmdcls.files import written_whole
+
 
 @torch.no_grad()
 def draw_predictions(
@@ -69,9 +71,7 @@ def _draw(runner, image, sample, score_thr, **only):
 def save_figure(figure: plt.Figure, filename: str | os.PathLike) -> Path:
     """Write and close a figure; a file that exists is replaced only when done."""
     path = Path(filename)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    figure.savefig(temporary, format='png', dpi=120, bbox_inches='tight')
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format='png', dpi=120, bbox_inches='tight')
     plt.close(figure)
-    os.replace(temporary, path)
     return path

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import torch
 from mmengine.logging import MMLogger
+
+from mmdcls.files import written_whole
 
 
 def silence_mmengine() -> None:
@@ -29,11 +30,8 @@ def markdown_facts(facts: dict) -> str:
 
 def write_json(path: str | os.PathLike, content: object) -> None:
     """Write ``content``; a file that exists is replaced only when done."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    temporary.write_text(json.dumps(content, indent=1) + '\n')
-    os.replace(temporary, path)
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + '\n')
 
 
 def describe_device(device: torch.device) -> dict:

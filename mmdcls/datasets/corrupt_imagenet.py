@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 from torchvision.transforms import functional
+
+from mmdcls.files import written_whole
 
 from .corruptions import (
     CORRUPTIONS,
@@ -158,7 +159,8 @@ def _check_manifest(
         )
     else:
         target.mkdir(parents=True, exist_ok=True)
-        _write(path, (json.dumps(manifest, indent=1) + '\n').encode())
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(manifest, indent=1) + '\n')
 
 
 def _corrupt_one(
@@ -184,9 +186,8 @@ def _corrupt_one(
         return name, ' '.join(str(error).split()) or repr(error)
     for corruption, severity in missing:
         corrupted = corrupt_image(image, corruption, severity, name, making.seed)
-        file = BytesIO()
-        save_jpeg(corrupted, file, making.quality)
-        _write(target / corruption / str(severity) / name, file.getvalue())
+        with written_whole(target / corruption / str(severity) / name) as temporary:
+            save_jpeg(corrupted, temporary, making.quality)
     return name, ''
 
 
@@ -196,10 +197,3 @@ def load_cropped(path: Path, making: Making) -> np.ndarray:
         image = image.convert('RGB')
     image = functional.resize(image, making.resize)
     return np.array(functional.center_crop(image, making.crop))
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -6,13 +6,13 @@ a run. Throughput ratios come from a JSON of `tools/analysis_tools/benchmark.py`
 """
 
 import argparse
-import os
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mmdcls.command_line import one_sentence_errors
+from mmdcls.files import written_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,9 +80,8 @@ def run(args: argparse.Namespace) -> None:
         write_json(args.json, filled)
     if args.update:
         text = args.update.read_text()
-        temporary = args.update.with_name(f'.{args.update.name}.{os.getpid()}')
-        temporary.write_text(paper_tables.update_file(text, markdown))
-        os.replace(temporary, args.update)
+        with written_whole(args.update) as temporary:
+            temporary.write_text(paper_tables.update_file(text, markdown))
     else:
         print('\n'.join(markdown.values()), end='')
 
