@@ -179,6 +179,24 @@ def test_recipe_is_the_papers(path):
     assert (decay.type, decay.power, decay.eta_min) == ('PolyLR', 1.0, 0.0)
 
 
+@pytest.mark.parametrize('path', [path for path in DCLS if 'coco' in path], ids=short)
+def test_detectors_heads_and_crops_are_the_papers(path):
+    cfg = load(path)
+    crops = cfg.train_dataloader.dataset.pipeline[3].transforms
+    assert len(crops) == 2 and crops[1][1].type == 'RandomCrop'
+    for resize in (crops[0][0], crops[1][2]):
+        assert [scale[0] for scale in resize.scales] == list(range(480, 801, 32))
+    if 'cascade' not in path:
+        assert cfg.model.type == 'MaskRCNN'
+        return
+    heads = cfg.model.roi_head.bbox_head
+    assert len(heads) == 3
+    for head in heads:
+        assert (head.num_shared_convs, head.num_shared_fcs) == (4, 1)
+        assert head.norm_cfg.type == 'SyncBN'
+        assert head.loss_bbox.type == 'GIoULoss'
+
+
 @pytest.mark.parametrize('path', [path for path in DCLS if 'ade20k' in path], ids=short)
 def test_slide_and_multi_scale_evaluation(path):
     cfg = load(path)
