@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -27,11 +28,9 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read ``args.config`` and apply the flags of ``mmdcls.command_line``.
 
     Raises:
-        ConfigError: If the file does not exist or holds no model.
+        ConfigError: If the config does not exist or holds no model.
     """
-    if not Path(args.config).is_file():
-        raise ConfigError(f"The config '{args.config}' does not exist.")
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if cfg.get('model') is None:
         raise ConfigError(f"The config '{args.config}' has no model.")
     cfg.launcher = args.launcher
@@ -42,6 +41,24 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir
     use_available_device(cfg)
     return cfg
+
+
+def read_config(config: str) -> Config:
+    """Read a config file, or one that a package ships, as ``'mmpretrain::folder/x.py'``.
+
+    Raises:
+        ConfigError: If it does not exist.
+    """
+    if '::' in config:
+        try:
+            return get_config(config)
+        except (AssertionError, FileNotFoundError) as error:
+            raise ConfigError(
+                f"The config '{config}' does not exist: {error}."
+            ) from error
+    if not Path(config).is_file():
+        raise ConfigError(f"The config '{config}' does not exist.")
+    return Config.fromfile(config)
 
 
 def set_data_root(cfg: Config, data_root: str) -> None:
