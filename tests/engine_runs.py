@@ -56,7 +56,9 @@ def run(
     model=None,
     max_epochs=2,
     optim_wrapper=None,
+    param_scheduler=None,
     runner_class=Runner,
+    log_level='ERROR',
     **kwargs,
 ):
     """Train ``model`` (by default a SmallModel, always the same); return the runner."""
@@ -80,9 +82,10 @@ def run(
             constructor='mmdcls.DCLSOptimWrapperConstructor',
             optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.05),
         ),
-        param_scheduler=dict(type='CosineAnnealingLR', T_max=32, by_epoch=False),
+        param_scheduler=param_scheduler
+        or dict(type='CosineAnnealingLR', T_max=32, by_epoch=False),
         randomness=dict(seed=0),
-        log_level='ERROR',
+        log_level=log_level,
         experiment_name=f'{work_dir.name}-{id(loader)}',
         **kwargs,
     )

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
+
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.optim.scheduler.param_scheduler import (
+    OneCycleParamScheduler,
+    _ParamScheduler,
+)
 from torch import nn
 
 from mmdcls.layers import iter_dcls_layers
@@ -17,7 +24,8 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Give positions a learning rate and a weight decay of their own.
 
     Paper §3: positions get no weight decay, which would pull them to the centre, and
-    five times the learning rate of the weights under the same schedule. Positions are
+    five times the learning rate of the weights under the same schedule (a schedule that
+    sets absolute rates undoes this: see :func:`warn_of_absolute_rates`). Positions are
     found by the layer that owns them; a tensor shared by several layers enters one
     group, as its first owner's. The multipliers apply on top of whatever learning rate
     the parameter would have got otherwise. ``sigma`` of the interpolations that have
@@ -164,3 +172,26 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if name.startswith('stages'):
             return int(name.split('.')[1]) + 1
         return self.num_layers + 1
+
+
+def warn_of_absolute_rates(schedulers: Iterable[_ParamScheduler]) -> None:
+    """Log which schedules bring all param groups to one learning rate.
+
+    With an ``eta_min`` above 0, or in one cycle, every group ends at the same number,
+    whatever its factor.
+
+    Args:
+        schedulers: Of the learning rate or of anything else.
+    """
+    for scheduler in schedulers:
+        one_cycle = isinstance(scheduler, OneCycleParamScheduler)
+        key = 'eta_max' if one_cycle else 'eta_min'
+        value = getattr(scheduler, key, None)
+        if scheduler.param_name == 'lr' and value:
+            print_log(
+                f'{type(scheduler).__name__} with {key}={value} sets one learning '
+                'rate for all param groups, so that positions do not keep their '
+                'factor of it; an eta_min_ratio keeps it.',
+                logger='current',
+                level=logging.WARNING,
+            )

@@ -1,7 +1,6 @@
 """What the learning techniques of paper section 3 do together, exactly."""
 
 import copy
-from contextlib import contextmanager
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from engine_runs import SmallModel, run
 from mmengine.hooks import Hook
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import (
+    AmpOptimWrapper,
     CosineAnnealingLR,
     ExponentialLR,
     LinearLR,
@@ -100,13 +100,20 @@ def test_ema_of_a_backbone_is_the_one_computed_by_hand(make):
 
 
 @OPTIM_WRAPPERS.register_module()
-class Bfloat16OptimWrapper(OptimWrapper):
-    """What AmpOptimWrapper does, for a CPU, where that one refuses to be built."""
+class CPUAmpOptimWrapper(AmpOptimWrapper):
+    """mmengine's AmpOptimWrapper on a CPU, where it refuses to be built."""
 
-    @contextmanager
-    def optim_context(self, model):
-        with super().optim_context(model), torch.autocast('cpu', torch.bfloat16):
-            yield
+    def __init__(self, loss_scale, **kwargs):
+        OptimWrapper.__init__(self, **kwargs)
+        self._scale_update_param = None
+        self.loss_scaler = torch.amp.GradScaler('cpu', **loss_scale)
+        self.cast_dtype = torch.bfloat16
+
+
+def amp_wrapper(**kwargs):
+    on_gpu = torch.cuda.is_available()
+    kind = AmpOptimWrapper if on_gpu else CPUAmpOptimWrapper
+    return dict(type=kind.__name__, loss_scale=dict(init_scale=8.0), **kwargs)
 
 
 def fast_positions(positions_lr_mult=100.0, **kwargs):
@@ -132,31 +139,30 @@ def test_amp_and_accumulation_clamp_after_a_real_step(tmp_path):
         lambda module, args, output: dtypes.add(output.dtype)
     )
     watch = Positions()
-    wrapper = fast_positions(type='Bfloat16OptimWrapper', accumulative_counts=2)
+    wrapper = amp_wrapper(**fast_positions(accumulative_counts=2))
     run(tmp_path, model=model, optim_wrapper=wrapper, custom_hooks=[CLAMP, watch])
-    assert torch.bfloat16 in dtypes
+    assert dtypes & {torch.float16, torch.bfloat16}
     assert steps_taken(watch.positions) == [2, 4, 6, 8]
     for positions in watch.positions[1:]:
         assert positions.dtype == torch.float32
         assert positions.abs().max() == 3
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 def test_skipped_amp_steps_leave_positions_alone(tmp_path):
     """An infinite gradient makes the scaler skip the step; later ones are taken."""
 
     model = SharingModel()
     watch = Positions()
-    wrapper = fast_positions(
-        positions_lr_mult=2.0, type='AmpOptimWrapper', loss_scale=dict(init_scale=8.0)
-    )
+    wrapper = amp_wrapper(**fast_positions(positions_lr_mult=2.0))
 
     def overflow(gradient):
         return gradient * float('inf') if len(watch.positions) in (1, 2) else gradient
 
     model.head.weight.register_hook(overflow)
-    run(tmp_path, model=model, optim_wrapper=wrapper, custom_hooks=[CLAMP, watch])
+    runner = run(
+        tmp_path, model=model, optim_wrapper=wrapper, custom_hooks=[CLAMP, watch]
+    )
+    assert runner.optim_wrapper.loss_scaler.get_scale() == 2.0
     assert steps_taken(watch.positions) == [4, 5, 6, 7, 8]
     assert all(positions.abs().max() <= 3 for positions in watch.positions)
 
@@ -260,3 +266,36 @@ def test_positions_keep_five_times_the_rate_under_a_scheduler(name, paramwise_cf
             assert rates[key] == pytest.approx(5 * weight, rel=1e-9)
         seen.add(round(weight, 9))
     assert len(seen) > 2
+
+
+@pytest.mark.parametrize(
+    'scheduler, warning',
+    [
+        (dict(type='CosineAnnealingLR', T_max=8, eta_min=1e-3), 'CosineAnnealingLR'),
+        (dict(type='PolyLR', end=8, eta_min=1e-3), 'PolyLR with eta_min=0.001'),
+        (dict(type='OneCycleLR', total_steps=8, eta_max=0.1), 'OneCycleLR'),
+        (dict(type='PolyLR', end=8), None),
+        (dict(type='CosineAnnealingLR', T_max=8, eta_min_ratio=0.1), None),
+        (dict(type='CosineAnnealingMomentum', T_max=8, eta_min=0.5), None),
+    ],
+    ids=str,
+)
+def test_schedules_that_undo_the_factor_are_named(scheduler, warning, tmp_path, capsys):
+    runner = run(
+        tmp_path,
+        param_scheduler=dict(scheduler, by_epoch=False),
+        log_level='WARNING',
+        custom_hooks=[CLAMP],
+    )
+    groups = {
+        id(group['params'][0]): group['lr']
+        for group in runner.optim_wrapper.optimizer.param_groups
+    }
+    positions = groups.pop(id(runner.model.conv.positions))
+    others = set(groups.values())
+    assert len(others) == 1
+    keeps = positions == pytest.approx(5 * others.pop(), rel=1e-6)
+    assert keeps == (warning is None)
+    log = capsys.readouterr().out
+    assert ('do not keep their factor' in log) == (warning is not None)
+    assert (warning or '') in log

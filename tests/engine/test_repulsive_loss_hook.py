@@ -1,8 +1,15 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from engine_runs import SmallModel, run
+from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import InstanceData, PixelData
+from tool_runs import ROOT
 
+from mmdcls.engine import RepulsiveLossHook
 from mmdcls.layers import iter_dcls_layers
 from mmdcls.layers.repulsive_loss import repulsive_loss
 
@@ -84,8 +91,74 @@ def test_model_without_dcls(tmp_path):
         )
 
 
-def test_bad_arguments():
-    from mmdcls.engine import RepulsiveLossHook
+def label():
+    from mmpretrain.structures import DataSample
 
+    return DataSample().set_gt_label(1)
+
+
+def label_image():
+    from mmseg.structures import SegDataSample
+
+    return SegDataSample(
+        gt_sem_seg=PixelData(data=torch.zeros(1, 64, 64, dtype=torch.long)),
+        metainfo=dict(img_shape=(64, 64), ori_shape=(64, 64)),
+    )
+
+
+def objects():
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+
+    masks = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    masks[:, 8:40, 8:40] = 1
+    shape = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape'), (64, 64))
+    return DetDataSample(
+        gt_instances=InstanceData(
+            bboxes=torch.tensor([[8.0, 8.0, 40.0, 40.0]]),
+            labels=torch.tensor([3]),
+            masks=BitmapMasks(masks.numpy(), 64, 64),
+        ),
+        metainfo=dict(shape, batch_input_shape=(64, 64), scale_factor=(1.0, 1.0)),
+    )
+
+
+@pytest.mark.parametrize(
+    'config, make_sample',
+    [
+        ('convnext-dcls-atto_1xb32-mini_in1k-64px', label),
+        ('resnet18-dcls_1xb32-mini_in1k-64px', label),
+        ('upernet_convnext-dcls-atto_1xb8-mini_ade20k-128x128', label_image),
+        ('cascade-mask-rcnn_convnext-dcls-atto_fpn_1xb4-mini_coco', objects),
+    ],
+)
+def test_any_task_gets_the_loss_without_a_change_to_its_heads(config, make_sample):
+    cfg = Config.fromfile(ROOT / f'configs/mini/{config}.py')
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).train()
+    images, samples = torch.rand(2, 3, 64, 64), [make_sample() for _ in range(2)]
+    runner = SimpleNamespace(model=model, epoch=19, iter=0)
+    hook = RepulsiveLossHook(begin=20, weight=2.0)
+    hook.before_train(runner)
+    assert 'loss_repulsive' not in model(images, samples, mode='loss')
+    runner.epoch = 20
+    losses = model(images, samples, mode='loss')
+    expected = 2 * repulsive_loss(model)
+    assert expected > 0
+    torch.testing.assert_close(losses['loss_repulsive'], expected)
+    total, logged = model.parse_losses(losses)
+    others, _ = model.parse_losses(
+        {name: loss for name, loss in losses.items() if name != 'loss_repulsive'}
+    )
+    torch.testing.assert_close(total, others + expected)
+    assert 'loss_repulsive' in logged
+    # Predictions are left alone.
+    assert isinstance(model.eval()(images, samples), tuple | torch.Tensor)
+    hook.after_train(runner)
+    assert 'loss_repulsive' not in model.train()(images, samples, mode='loss')
+
+
+def test_bad_arguments():
     with pytest.raises(ValueError, match='begin=-1'):
         RepulsiveLossHook(begin=-1)
