@@ -44,7 +44,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def read_config(config: str) -> Config:
-    """Read a config file, or one that a package ships, as ``'mmpretrain::folder/x.py'``.
+    """Read a config file, or one of a package, as ``'mmpretrain::folder/x.py'``.
 
     Raises:
         ConfigError: If it does not exist.

@@ -1,5 +1,4 @@
 import pytest
-from mmengine.config import Config
 
 from mmdcls.engine.launch import ConfigError, read_config
 
@@ -11,8 +10,7 @@ def test_read_config_takes_a_packages_own(tmp_path):
     assert cfg.model.backbone.arch == 'tiny'
     path = tmp_path / 'config.py'
     path.write_text(f"_base_ = '{CONVNEXT}'")
-    assert read_config(str(path)).to_dict() == Config.fromfile(path).to_dict()
-    assert read_config(str(path)).model == cfg.model
+    assert read_config(str(path)).model.backbone == cfg.model.backbone
 
 
 @pytest.mark.parametrize(
