@@ -130,3 +130,15 @@ def test_bandwidth_fraction_counts_compulsory_traffic(benchmark):
     row = {'stage': '96x56x56', 'batch': 4, 'mode': 'inference', 'ms': {'dcls': 10.0}}
     megabytes = 2 * 4 * 96 * 56 * 56 * 2 / 1e6
     assert benchmark.bandwidth_fraction(row, options) == pytest.approx(megabytes / 10)
+
+
+def test_arithmetic_fraction_counts_products_with_values_of_the_map(benchmark):
+    options = benchmark.parse_args(['--device', 'cpu'])
+    options.product_rate = 1e9
+    row = {'stage': '768x7x7', 'batch': 2, 'ms': {'dcls': 10.0}}
+    ones = torch.ones(1, 1, 7, 7)
+    kernel = torch.ones(1, 1, benchmark.KERNEL_SIZE, benchmark.KERNEL_SIZE)
+    padding = benchmark.KERNEL_SIZE // 2
+    products = torch.nn.functional.conv2d(ones, kernel, padding=padding).sum()
+    expected = 2 * 768 * float(products) / 1e7
+    assert benchmark.arithmetic_fraction(row, options) == pytest.approx(expected)

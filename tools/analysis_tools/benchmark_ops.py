@@ -24,6 +24,7 @@ from torch import nn
 
 # The script works from a clone, without an installation.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from ops_report import to_markdown  # noqa: E402
 from ops_timing import (  # noqa: E402
     DCLSLayer,
     ReleasedDcls2d,
@@ -31,6 +32,7 @@ from ops_timing import (  # noqa: E402
     inference,
     interleaved,
     peak_memory,
+    product_rate,
     released_layer,
     train_step,
 )
@@ -90,8 +92,9 @@ def time_stage(channels, map_size, batch_size, options):
     with torch.no_grad():
         kernel = layer.construct_kernel().to(dtype)
     infer = {
-        'dcls': inference(layer, x_last),
-        'dcls, kernel cached': inference(layer, x_last, kernel),
+        # As DCLSConv2d runs in inference: it keeps its kernel.
+        'dcls': inference(layer, x_last, kernel),
+        'dcls, kernel built': inference(layer, x_last),
         '7x7': inference(plain, x),
         '7x7 channels_last': inference(plain_last, x_last),
     }
@@ -135,18 +138,47 @@ def time_layers(options):
                 }
                 if options.device.type == 'cuda' and stage != 'sum':
                     row['bandwidth'] = bandwidth_fraction(row, options)
+                if options.device.type == 'cpu' and mode == 'inference':
+                    row['arithmetic'] = arithmetic_fraction(row, options)
                 rows.append(row)
     return rows
 
 
 def bandwidth_fraction(row, options):
     """Compulsory memory traffic over time, as a fraction of a plain copy's."""
-    channels, size, _ = map(int, row['stage'].split('x'))
+    channels, size = stage_of(row['stage'])
     values = row['batch'] * channels * size * size
     # Forward reads x and writes y; each of the two gradients moves two maps as well.
     maps = {'inference': 2, 'train': 6}[row['mode']]
     traffic = maps * values * torch.finfo(options.dtype).bits / 8
     return traffic / (row['ms']['dcls'] / 1e3) / options.copy_bandwidth
+
+
+def arithmetic_fraction(row, options):
+    """Products of the dense convolution over time, against a matrix product's rate.
+
+    Counted are those with values of the map, not those with padding.
+    """
+    stages = options.stages if row['stage'] == 'sum' else [stage_of(row['stage'])]
+    products = sum(
+        row['batch'] * channels * taps_inside(size) ** 2 for channels, size in stages
+    )
+    return products / (row['ms']['dcls'] / 1e3) / options.product_rate
+
+
+def taps_inside(size):
+    """Pairs of an output and a tap that lies inside of one row of the map."""
+    reach = KERNEL_SIZE // 2
+    return sum(
+        min(size - 1, position + reach) - max(0, position - reach) + 1
+        for position in range(size)
+    )
+
+
+def stage_of(name):
+    """Channels and map size of a stage by its name."""
+    channels, size, _ = map(int, name.split('x'))
+    return channels, size
 
 
 def time_growth(options):
@@ -281,65 +313,6 @@ def write(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def to_markdown(report: dict) -> str:
-    """The report as Markdown tables."""
-    lines = ['# DCLS operators', '']
-    lines += [f'- {name}: {value}' for name, value in report['environment'].items()]
-    names = list(report['layers'][0]['ms'])
-    others = list(
-        dict.fromkeys(name for row in report['layers'] for name in row['ratio'])
-    )
-    lines += [
-        '',
-        f'## Depthwise DCLS layer {KERNEL_SIZE}x{KERNEL_SIZE}, {KERNEL_COUNT} elements',
-        '',
-        'Milliseconds; then how many times faster the DCLS layer is.',
-        '',
-    ]
-    header = ['batch', 'mode', 'stage', *names, *(f'{name} / dcls' for name in others)]
-    with_bandwidth = 'bandwidth' in report['layers'][0]
-    body = []
-    for row in report['layers']:
-        cells = [row['batch'], row['mode'], row['stage']]
-        cells += [f'{row["ms"][n]:.2f}' if n in row['ms'] else '' for n in names]
-        cells += [f'{row["ratio"][n]:.2f}' for n in others]
-        if with_bandwidth:
-            fraction = row.get('bandwidth')
-            cells.append('' if fraction is None else f'{fraction:.2f}')
-        body.append(cells)
-    lines += table(header + ["of a copy's bandwidth"] * with_bandwidth, body)
-    lines += ['', '## Train step over the dilated kernel size, all stages', '']
-    lines += table(
-        ['kernel size', 'ms', f'against {KERNEL_SIZE}'],
-        [
-            [row['kernel_size'], f'{row["ms"]:.1f}', f'{row["ratio"]:.2f}']
-            for row in report['growth']
-        ],
-    )
-    lines += ['', '## Kernel construction, forward and backward', '']
-    ours = report['construction'][0]
-    lines += table(
-        ['', 'ms', 'against dcls', 'peak MB', 'against dcls'],
-        [
-            [
-                row['name'],
-                f'{row["ms"]:.2f}',
-                f'{row["ms"] / ours["ms"]:.1f}',
-                f'{row["peak_mb"]:.2f}',
-                f'{row["peak_mb"] / ours["peak_mb"]:.1f}',
-            ]
-            for row in report['construction']
-        ],
-    )
-    return '\n'.join([*lines, ''])
-
-
-def table(header, rows):
-    """The lines of a Markdown table."""
-    cells = [header, ['---'] * len(header), *rows]
-    return ['| ' + ' | '.join(map(str, row)) + ' |' for row in cells]
-
-
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line and fill in what depends on the device."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
@@ -400,13 +373,15 @@ def main(arguments: list[str] | None = None) -> None:
         return
     if options.device.type == 'cuda':
         options.copy_bandwidth = copy_bandwidth(options.device)
+    else:
+        options.product_rate = product_rate(options.dtype)
     report = {
         'environment': describe(options),
         'layers': time_layers(options),
         'growth': time_growth(options),
         'construction': time_construction(options),
     }
-    text = to_markdown(report)
+    text = to_markdown(report, KERNEL_SIZE, KERNEL_COUNT)
     print(text)
     if options.out:
         write(options.out.with_suffix('.md'), text)
@@ -427,6 +402,9 @@ def describe(options):
     if device.type == 'cuda':
         description['device'] = torch.cuda.get_device_name(device)
         description['copy bandwidth, GB/s'] = round(options.copy_bandwidth / 1e9)
+    else:
+        rate = round(options.product_rate / 1e9)
+        description['matrix product, 1e9 multiply-adds/s'] = rate
     if ReleasedDcls2d is None:
         description['released package'] = 'not installed'
     return description

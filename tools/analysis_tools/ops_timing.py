@@ -125,6 +125,15 @@ def copy_bandwidth(device: torch.device) -> float:
     return 2 * source.numel() / (times['copy'] / 1e3)
 
 
+def product_rate(dtype: torch.dtype) -> float:
+    """Multiply-adds per second of a large matrix product on the CPU."""
+    size = 2048
+    first, second = torch.randn(2, size, size).to(dtype)
+    product = {'product': lambda: first @ second}
+    times = interleaved(product, 10, torch.device('cpu'))
+    return size**3 / (times['product'] / 1e3)
+
+
 def peak_memory(function: Callable[[], object], device: torch.device) -> int:
     """Bytes that ``function`` adds to the tensors' memory at its peak."""
     if device.type == 'cuda':
