@@ -234,7 +234,10 @@ def time_construction(options):
 
 
 def tune(options):
-    """The fastest backend per operation, kernel size and map size."""
+    """The fastest backend per operation, kernel size and map size.
+
+    Times count relative to those of 'aten', so that each batch size has the same say.
+    """
     table = {
         name: {size: [] for size in options.tuned_kernel_sizes} for name in OPERATIONS
     }
@@ -248,16 +251,18 @@ def tune(options):
                     shape, kernel_size, options
                 ).items():
                     for name, value in times.items():
-                        total[operation][name] = total[operation].get(name, 0) + value
+                        relative = value / times['aten'] / len(options.batch_sizes)
+                        total[operation].setdefault(name, 0)
+                        total[operation][name] += relative
             for operation, times in total.items():
                 best = min(times, key=times.get)
-                if times[best] > TUNING_MARGIN * times['aten']:
+                if times[best] > TUNING_MARGIN:
                     best = 'aten'
                 table[operation][kernel_size].append(best)
                 print(
                     f'{kernel_size:3d} on {map_size:3d}, {operation}: {best};', end=''
                 )
-                print(''.join(f'  {name} {ms:.2f}' for name, ms in times.items()))
+                print(''.join(f'  {name} {time:.2f}' for name, time in times.items()))
     return table
 
 

@@ -75,16 +75,20 @@ def interleaved(
     repetitions: int,
     device: torch.device,
 ) -> dict[str, float]:
-    """The median time of each contender in ms; they take turns."""
+    """The median time of each contender in ms; they take turns.
+
+    A turn starts with a call that is not timed: a contender would pay for the caches
+    and the memory that the one before it has left otherwise.
+    """
     times = {name: [] for name in contenders}
-    for repetition in range(repetitions + 1):
+    for _ in range(repetitions):
         for name, function in contenders.items():
+            function()
             synchronize(device)
             start = time.perf_counter()
             function()
             synchronize(device)
-            if repetition:  # The first round warms up.
-                times[name].append(1e3 * (time.perf_counter() - start))
+            times[name].append(1e3 * (time.perf_counter() - start))
     return {name: statistics.median(values) for name, values in times.items()}
 
 

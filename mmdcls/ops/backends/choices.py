@@ -11,15 +11,15 @@ CHOICES = {
         'forward': {
             7: ('aten', 'aten', 'aten', 'aten'),
             17: ('aten', 'aten', 'aten', 'aten'),
-            21: ('aten', 'aten', 'aten', 'aten'),
-            31: ('aten', 'aten', 'aten', 'row_dft'),
+            21: ('aten', 'aten', 'row_dft', 'row_dft'),
+            31: ('aten', 'aten', 'row_dft', 'row_dft'),
             51: ('aten', 'aten', 'row_dft', 'row_dft'),
         },
         'grad_input': {
             7: ('aten', 'aten', 'aten', 'aten'),
             17: ('aten', 'aten', 'aten', 'aten'),
-            21: ('aten', 'aten', 'aten', 'aten'),
-            31: ('aten', 'aten', 'aten', 'row_dft'),
+            21: ('aten', 'aten', 'aten', 'row_dft'),
+            31: ('aten', 'aten', 'row_dft', 'row_dft'),
             51: ('aten', 'aten', 'row_dft', 'row_dft'),
         },
         'grad_weight': {
