@@ -1,13 +1,11 @@
-from .conversion import Conversion, Differences, compare
+from .conversion import Conversion
 from .files import check_destination, open_checkpoint, write_checkpoint
 from .official import mmdcls_to_official, official_to_mmdcls
 from .plain_convnext import convnext_to_mmdcls
 
 __all__ = [
     'Conversion',
-    'Differences',
     'check_destination',
-    'compare',
     'convnext_to_mmdcls',
     'mmdcls_to_official',
     'official_to_mmdcls',

@@ -2,75 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.engine.state_dict_comparison import Differences
 
 from .files import Checkpoint
 from .names import TASKS
 from .reference_models import Reference
 
 _NAMES_SHOWN = 8
-
-
-@dataclass
-class Differences:
-    """Where tensors and the ones that a model has are not the same.
-
-    Attributes:
-        missing: The model's, not found.
-        unexpected: Found, not the model's, under their names in the file.
-        resized: Of another shape, as sentences.
-    """
-
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    resized: list[str] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.resized)
-
-    def __str__(self) -> str:
-        if self.resized:
-            example = self.resized[0]
-        elif self.missing:
-            example = f"there is no '{self.missing[0]}'"
-        else:
-            example = f"'{self.unexpected[0]}' has no place in it"
-        return (
-            f'{example} ({len(self.missing)} missing, {len(self.unexpected)} '
-            f'unexpected, {len(self.resized)} of another shape)'
-        )
-
-
-def compare(
-    expected: Mapping[str, torch.Size],
-    found: Mapping[str, Tensor],
-    old_names: Mapping[str, str],
-) -> Differences:
-    """Compare names and shapes.
-
-    Args:
-        expected: Shapes by name.
-        found: The tensors, by name.
-        old_names: What the file calls them.
-    """
-    return Differences(
-        missing=[name for name in expected if name not in found],
-        unexpected=[old_names[name] for name in found if name not in expected],
-        resized=[
-            f"'{old_names[name]}' is {tuple(found[name].shape)} and should be "
-            f'{tuple(shape)}'
-            for name, shape in expected.items()
-            if name in found and found[name].shape != shape
-        ],
-    )
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mmdcls.engine.checkpoint import CheckpointError, read_checkpoint
+from mmdcls.files import written_whole
 
 from .names import rename
 
@@ -89,20 +91,28 @@ def _check_finite(filename: str | os.PathLike, state_dict: dict[str, Tensor]) ->
         )
 
 
-def check_destination(source: str | os.PathLike, target: str | os.PathLike) -> None:
+def check_destination(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    suffixes: Sequence[str] = ('.pth', '.pt'),
+) -> None:
     """Refuse a target that cannot be written, before any work.
 
     Raises:
-        CheckpointError: If ``target`` is the source, a folder, or named for another
-            format than torch's.
+        CheckpointError: If ``target`` is the source, a folder, or ends otherwise than
+            in one of ``suffixes``.
     """
     target, source = Path(target), Path(source)
-    if target.suffix not in ('.pth', '.pt'):
-        raise CheckpointError(f"DST='{target}' must end in .pth or .pt.")
+    if target.suffix not in suffixes:
+        raise CheckpointError(
+            f"The file to write, '{target}', must end in {' or '.join(suffixes)}."
+        )
     if target.is_dir():
-        raise CheckpointError(f"DST='{target}' is a folder; name a file in it.")
+        raise CheckpointError(f"'{target}' is a folder; name a file in it.")
     if target.exists() and source.exists() and target.samefile(source):
-        raise CheckpointError(f"DST='{target}' is SRC itself; name another file.")
+        raise CheckpointError(
+            f"The file to write, '{target}', is the one to read; name another."
+        )
 
 
 def write_checkpoint(checkpoint: dict, target: str | os.PathLike) -> None:
@@ -111,15 +121,8 @@ def write_checkpoint(checkpoint: dict, target: str | os.PathLike) -> None:
     Raises:
         CheckpointError: If ``target`` cannot be written.
     """
-    target = Path(target)
-    temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, 'wb') as file:
-                torch.save(checkpoint, file)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with written_whole(target) as temporary, open(temporary, 'wb') as file:
+            torch.save(checkpoint, file)
     except OSError as error:
-        raise CheckpointError(f"DST='{target}' cannot be written ({error}).") from error
+        raise CheckpointError(f"'{target}' cannot be written ({error}).") from error

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.engine.state_dict_comparison import compare_state_dicts
 
-from .conversion import Conversion, compare
+from .conversion import Conversion
 from .files import Checkpoint, open_checkpoint
 from .names import (
     OBSOLETE,
@@ -72,7 +73,7 @@ def official_to_mmdcls(
         state_dict=state_dict,
         old_names=old_names,
         dropped=[name for name in checkpoint.state_dict if name not in kept],
-        differences=compare(reference.shapes, state_dict, old_names),
+        differences=compare_state_dicts(reference.state_dict, state_dict, old_names),
     )
     if not conversion.differences:
         _settle_positions(conversion, share_positions, clamp=True)
@@ -107,7 +108,9 @@ def mmdcls_to_official(
         reference=reference,
         state_dict=dict(checkpoint.state_dict),
         old_names=unchanged,
-        differences=compare(reference.shapes, checkpoint.state_dict, unchanged),
+        differences=compare_state_dicts(
+            reference.state_dict, checkpoint.state_dict, unchanged
+        ),
     )
     if conversion.differences:
         return conversion

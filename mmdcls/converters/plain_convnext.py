@@ -10,8 +10,9 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 
 from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.engine.state_dict_comparison import compare_state_dicts
 
-from .conversion import Conversion, compare
+from .conversion import Conversion
 from .files import Checkpoint, open_checkpoint
 from .names import (
     OFFICIAL_POSITIONS,
@@ -61,8 +62,8 @@ def convnext_to_mmdcls(
         name: tensor for name, tensor in found.items() if not _DEPTHWISE.match(name)
     }
     expected = {
-        name: shape
-        for name, shape in reference.shapes.items()
+        name: tensor
+        for name, tensor in reference.state_dict.items()
         if not _DEPTHWISE.match(name)
         and (class_count(found, 'cls') or not name.startswith('head.'))
     }
@@ -73,7 +74,7 @@ def convnext_to_mmdcls(
         state_dict=kept,
         old_names={name: old_names[name] for name in kept},
         dropped=[old_names[name] for name in found if name not in kept],
-        differences=compare(expected, kept, old_names),
+        differences=compare_state_dicts(expected, kept, old_names),
     )
     if conversion.differences:
         return conversion
@@ -81,7 +82,7 @@ def convnext_to_mmdcls(
     conversion.fresh = list(fresh)
     conversion.state_dict = {
         name: kept[name] if name in kept else fresh[name]
-        for name in reference.shapes
+        for name in reference.state_dict
         if name in kept or name in fresh
     }
     meta = dataset_meta(checkpoint.meta, 'cls', class_count(kept, 'cls'))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.models import ConvNeXt
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.engine.launch import read_config
 from mmdcls.layers import named_dcls_layers
 
 SCOPES = {'cls': 'mmpretrain', 'seg': 'mmseg', 'det': 'mmdet'}
@@ -50,7 +51,7 @@ class Reference:
 
     Attributes:
         description: For people.
-        shapes: The shape of each tensor of its state dict, by name.
+        state_dict: Its tensors, of which only names and shapes are known.
         position_limits: For each positions tensor, how far from the centre positions
             may be along each axis, in pixels.
         model: Its config.
@@ -58,7 +59,7 @@ class Reference:
     """
 
     description: str
-    shapes: dict[str, torch.Size]
+    state_dict: dict[str, Tensor]
     position_limits: dict[str, tuple[int, ...]]
     model: ConfigDict
     scope: str
@@ -76,7 +77,8 @@ def reference_for(
 
     Raises:
         CheckpointError: If there is no ``config`` and the backbone is no released one;
-            if the config does not exist or is for another task.
+            if the config is for another task.
+        ConfigError: If the config does not exist.
     """
     if config is not None:
         return _reference_of_config(config, task)
@@ -200,9 +202,7 @@ def _released_model(
 
 
 def _reference_of_config(config: str | os.PathLike, task: str) -> Reference:
-    if not Path(config).is_file():
-        raise CheckpointError(f"The config '{config}' does not exist.")
-    cfg = Config.fromfile(config)
+    cfg = read_config(str(config))
     scope = cfg.get('default_scope')
     if scope != SCOPES[task]:
         raise CheckpointError(
@@ -216,7 +216,7 @@ def _build_reference(description: str, model: ConfigDict, scope: str) -> Referen
     built = build_on_meta(model, scope)
     return Reference(
         description,
-        {name: tensor.shape for name, tensor in built.state_dict().items()},
+        built.state_dict(),
         {
             f'{name}.positions': tuple(size // 2 for size in layer.dilated_kernel_size)
             for name, layer in named_dcls_layers(built)

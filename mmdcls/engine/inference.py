@@ -13,9 +13,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-from .checkpoint import CheckpointError, read_checkpoint, state_dict_of
-from .launch import ConfigError
-from .strict_checkpoint_hook import _first_difference
+from .checkpoint import read_checkpoint, state_dict_of
+from .launch import ConfigError, read_config
+from .state_dict_comparison import check_state_dict
 
 SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff')
@@ -43,9 +43,7 @@ def make_inferencer(
         ConfigError: If the config does not exist or has another ``default_scope``.
         CheckpointError: If the checkpoint cannot be read or does not fit.
     """
-    if not Path(config).is_file():
-        raise ConfigError(f"The config '{config}' does not exist.")
-    cfg = Config.fromfile(config)
+    cfg = read_config(str(config))
     scope = cfg.get('default_scope')
     if scope not in SCOPES:
         raise ConfigError(
@@ -57,11 +55,9 @@ def make_inferencer(
     # mmpretrain builds its pipeline in whatever scope is the current one.
     init_default_scope(scope)
     inferencer = _BUILDERS[scope](cfg, str(checkpoint), device)
-    problem = _first_difference(inferencer.model.state_dict(), found)
-    if problem:
-        raise CheckpointError(
-            f"'{checkpoint}' does not fit the model of '{config}': {problem}."
-        )
+    check_state_dict(
+        inferencer.model.state_dict(), found, checkpoint, f"the model of '{config}'"
+    )
     meta = read_checkpoint(checkpoint).get('meta', {})
     if not meta.get('dataset_meta') and not meta.get('CLASSES'):
         _name_classes(inferencer, cfg, scope)
@@ -137,6 +133,24 @@ def is_image(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
 
 
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Read an image as OpenMMLab's pipelines do: BGR, ``(H, W, 3)``, uint8.
+
+    Raises:
+        ConfigError: If the file cannot be read as an image.
+    """
+    import cv2
+    import mmcv
+
+    try:
+        image = mmcv.imread(str(path))
+    except cv2.error:  # An empty file.
+        image = None
+    if image is None:
+        raise ConfigError(f"'{path}' cannot be read as an image.")
+    return image
+
+
 def predict(inferencer, image: Path, out_dir: Path, name: str) -> dict:
     """Predict one image and write ``<name>.png`` and ``<name>.json``.
 
@@ -158,7 +172,7 @@ def predict(inferencer, image: Path, out_dir: Path, name: str) -> dict:
     Raises:
         ConfigError: If the file cannot be read as an image.
     """
-    _check_readable(image)
+    read_image(image)
     with tempfile.TemporaryDirectory(dir=out_dir, prefix='.') as folder:
         result = _RUNNERS[type(inferencer).__name__](inferencer, image, folder)
         result = {'image': str(image), **result}
@@ -169,18 +183,6 @@ def predict(inferencer, image: Path, out_dir: Path, name: str) -> dict:
             os.replace(labels, out_dir / f'{name}_labels.png')
         os.replace(Path(folder, 'result.json'), out_dir / f'{name}.json')
     return result
-
-
-def _check_readable(image: Path) -> None:
-    import cv2
-    import mmcv
-
-    try:
-        readable = mmcv.imread(str(image)) is not None
-    except cv2.error:  # An empty file.
-        readable = False
-    if not readable:
-        raise ConfigError(f"'{image}' cannot be read as an image.")
 
 
 def _picture(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from mmdcls.registry import HOOKS
 
-from .checkpoint import CheckpointError
+from .state_dict_comparison import check_state_dict
 
 
 @HOOKS.register_module()
@@ -55,41 +55,10 @@ class StrictCheckpointHook(Hook):
                 f'loaded from {source}.'
             )
             return
-        problem = _first_difference(expected, found)
-        if problem:
-            raise CheckpointError(
-                f"'{source}' does not fit the config's model: {problem}."
-            )
+        check_state_dict(expected, found, source, "the config's model")
 
 
 def _unwrap(model):
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
-
-
-def _first_difference(expected: dict, found: dict) -> str | None:
-    """Name the first tensor that differs, and count the others."""
-    missing = [name for name in expected if name not in found]
-    unexpected = [name for name in found if name not in expected]
-    resized = [
-        name
-        for name in expected
-        if name in found and found[name].shape != expected[name].shape
-    ]
-    if not (missing or unexpected or resized):
-        return None
-    if resized:
-        name = resized[0]
-        example = (
-            f"'{name}' is {tuple(found[name].shape)} in the file and "
-            f'{tuple(expected[name].shape)} in the model'
-        )
-    elif missing:
-        example = f"the file has no '{missing[0]}'"
-    else:
-        example = f"the model has no '{unexpected[0]}'"
-    return (
-        f'{example} ({len(missing)} missing, {len(unexpected)} unexpected, '
-        f'{len(resized)} of another shape)'
-    )

@@ -26,7 +26,7 @@ def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
     [
         ('a.safetensors', r'must end in \.pth'),
         ('folder.pth', 'is a folder'),
-        ('source.pth', 'is SRC itself'),
+        ('source.pth', 'is the one to read'),
     ],
 )
 def test_bad_destination_is_refused(target, message, tmp_path):
