@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,6 +59,48 @@ def parse_arguments(
     if args.device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
     return args
+
+
+def add_conversion_arguments(parser: argparse.ArgumentParser, config: str) -> None:
+    """Add the arguments of the converters between the authors' checkpoints and ours.
+
+    Args:
+        parser: Has the arguments that only one of them takes.
+        config: What ``--config`` is for.
+    """
+    parser.add_argument('src', help='the file to read (.pth or .safetensors)')
+    parser.add_argument('dst', help='the file to write (.pth)')
+    parser.add_argument(
+        '--task',
+        choices=['cls', 'seg', 'det'],
+        help='refuse a file for another task; by default the file tells',
+    )
+    parser.add_argument('--config', help=config)
+    parser.add_argument(
+        '--no-share',
+        action='store_true',
+        help='accept positions that differ within a stage',
+    )
+
+
+def convert_file(source: str, target: str, convert: Callable[[], object]) -> None:
+    """Convert a checkpoint, or end in one sentence and write nothing.
+
+    Args:
+        source: The file to read.
+        target: The file to write.
+        convert: Reads ``source``; what it gives is printed (``print_summary()``),
+            checked (``check()``) and written (``content``).
+    """
+    from mmdcls.converters import check_destination, write_checkpoint
+
+    with one_sentence_errors():
+        check_destination(source, target)
+        result = convert()
+        result.print_summary()
+        result.check()
+        write_checkpoint(result.content, target)
+        print(f'Written: {target}')
 
 
 @contextmanager

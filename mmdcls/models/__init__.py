@@ -1,5 +1,5 @@
 from .baselines import ConvNeXtBaseline, ResNetBaseline
-from .convert import convert_to_dcls
+from .convert import convert_to_dcls, convert_to_plain
 from .convnext_dcls import ConvNeXtDCLS
 from .resnet_dcls import ResNetDCLS
 
@@ -9,4 +9,5 @@ __all__ = [
     'ResNetBaseline',
     'ResNetDCLS',
     'convert_to_dcls',
+    'convert_to_plain',
 ]

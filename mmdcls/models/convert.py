@@ -1,4 +1,4 @@
-"""Turn the convolutions of a built model into ones with learnable spacings."""
+"""Turn convolutions of a built model into ones with learnable spacings, and back."""
 
 import re
 from collections.abc import Callable, Hashable
@@ -13,6 +13,7 @@ _DCLS_CLASSES = {
     nn.Conv2d: DCLSConv2d,
     nn.Conv3d: DCLSConv3d,
 }
+_PLAIN_CLASSES = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 def convert_to_dcls(
@@ -85,6 +86,42 @@ def convert_to_dcls(
         if key is not None:
             shared.setdefault(key, layer.positions)
     return _swap(model, layers)
+
+
+def convert_to_plain(model: nn.Module) -> nn.Module:
+    """Swap the DCLS layers of ``model`` for PyTorch's convolutions, in place.
+
+    These have the dense kernels of the moment and no positions; outputs stay equal.
+
+    Args:
+        model: Any model; if it is itself a DCLS layer, only the result is converted.
+
+    Returns:
+        ``model``.
+    """
+    layers = {
+        module: _plain(module)
+        for module in model.modules()
+        if isinstance(module, DCLSConvNd)
+    }
+    return _swap(model, layers)
+
+
+def _plain(layer: DCLSConvNd) -> nn.Module:
+    layer.switch_to_deploy()
+    convolution = _PLAIN_CLASSES[layer.spatial_dimensions](
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        groups=layer.groups,
+        bias=layer.bias is not None,
+        padding_mode=layer.padding_mode,
+        device='meta',
+    )
+    convolution.weight, convolution.bias = layer.weight, layer.bias
+    return convolution.train(layer.training)
 
 
 def _chosen(model, select):

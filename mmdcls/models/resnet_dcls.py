@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch.utils.checkpoint as cp
+from mmcv.cnn import fuse_conv_bn
 from mmpretrain.models.backbones import ResNet
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmdcls.layers import iter_dcls_layers
 from mmdcls.registry import MODELS
 
-from .convert import convert_to_dcls
+from .convert import convert_to_dcls, convert_to_plain
 
 
 @MODELS.register_module()
@@ -28,8 +29,8 @@ class ResNetDCLS(ResNet):
         share_positions: Share positions within a stage.
         interpolation: ``'bilinear'``, ``'triangle'`` or ``'gaussian'``.
         position_init: ``'normal'`` (standard deviation 0.5) or ``'uniform'``.
-        deploy: Build plain convolutions, for checkpoints that
-            :meth:`switch_to_deploy` has folded.
+        deploy: Build plain convolutions with biases and without batch norms, for
+            checkpoints that :meth:`switch_to_deploy` has folded.
         with_cp: Checkpoint each block, without re-entrance: see :class:`ConvNeXtDCLS`.
         **kwargs: The remaining arguments of :class:`mmpretrain.models.ResNet`.
 
@@ -105,9 +106,19 @@ class ResNetDCLS(ResNet):
         return self
 
     def switch_to_deploy(self) -> None:
-        """Fold every DCLS layer into a plain convolution, in place."""
-        for layer in list(iter_dcls_layers(self)):
-            layer.switch_to_deploy()
+        """Fold positions and batch norms into plain convolutions, in place.
+
+        A batch norm is folded with its running statistics, so that outputs stay those
+        of the evaluation mode, and leaves an ``Identity``, which the parent's blocks
+        call in its place. Norms of another kind, and batch norms without running
+        statistics or weights of their own (``norm_cfg``), stay as they are.
+        """
+        convert_to_plain(self)
+        norms = [module for module in self.modules() if isinstance(module, _BatchNorm)]
+        if all(norm.affine and norm.track_running_stats for norm in norms):
+            fuse_conv_bn(self)
+        # Folded weights are new parameters.
+        self._freeze_stages()
 
 
 def _is_3x3(name: str, convolution: nn.Conv2d) -> bool:

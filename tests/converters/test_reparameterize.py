@@ -1,24 +1,22 @@
-import runpy
-import sys
-
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
-from official_configs import ROOT, mini_config
-from tolerances import assert_close
+from official_configs import mini_config
+from trained_models import (
+    MINI_CONFIGS,
+    assert_equal_outputs,
+    build,
+    mini_model,
+    save,
+)
 
+from mmdcls.converters import reparameterize as module
 from mmdcls.converters import write_checkpoint
 from mmdcls.converters.reparameterize import reparameterize
 from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.engine.launch import ConfigError
 from mmdcls.layers import DCLSConvNd
 
-RESNET = dict(
-    type='ImageClassifier',
-    backbone=dict(type='mmdcls.ResNetDCLS', depth=18, base_channels=4, stem_channels=4),
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=3, in_channels=32),
-)
 CONVMODULE = dict(
     type='mmseg.EncoderDecoder',
     backbone=dict(
@@ -33,34 +31,22 @@ CONVMODULE = dict(
     ),
     test_cfg=dict(mode='whole'),
 )
-MINI = 'configs/mini'
 
 
 def configs():
     yield 'classifier', mini_config('cls')
-    resnet = Config(dict(default_scope='mmpretrain', model=RESNET))
-    yield 'resnet', resnet
     yield 'conv_cfg', Config(dict(default_scope='mmseg', model=CONVMODULE))
-    for path in sorted((ROOT / MINI).glob('*convnext-dcls*.py')):
-        yield path.stem.split('_')[0], Config.fromfile(path)
-
-
-def build(cfg, seed):
-    torch.manual_seed(seed)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        return MODELS.build(cfg.model).eval()
+    for name, path in MINI_CONFIGS.items():
+        yield name, Config.fromfile(path)
 
 
 def write(cfg, tmp_path):
-    """A config file and a checkpoint of random weights that fits it."""
+    """A config file and a checkpoint that fits it, and the model."""
     cfg.dump(tmp_path / 'config.py')
-    model = build(Config.fromfile(tmp_path / 'config.py'), seed=0)
-    content = {
-        'state_dict': model.state_dict(),
-        'meta': {'dataset_meta': {'classes': ('a', 'b')}},
-    }
-    torch.save(content, tmp_path / 'trained.pth')
-    return tmp_path / 'config.py', tmp_path / 'trained.pth', model
+    model = build(Config.fromfile(tmp_path / 'config.py'))
+    meta = {'dataset_meta': {'classes': ('a', 'b')}}
+    trained = save(model, tmp_path / 'trained.pth', **meta, epoch=3)
+    return tmp_path / 'config.py', trained, model
 
 
 @pytest.mark.parametrize('cfg', [pytest.param(cfg, id=name) for name, cfg in configs()])
@@ -68,6 +54,7 @@ def test_loads_with_deploy_and_gives_equal_outputs(cfg, tmp_path, monkeypatch):
     config, trained, model = write(cfg, tmp_path)
     result = reparameterize(config, trained)
     assert result.difference <= 1e-5
+    result.check()
     write_checkpoint(result.content, tmp_path / 'folded.pth')
 
     deployed_cfg = Config.fromfile(config)
@@ -83,9 +70,7 @@ def test_loads_with_deploy_and_gives_equal_outputs(cfg, tmp_path, monkeypatch):
     with torch.no_grad():
         expected = outputs(model, images)
         monkeypatch.setattr(DCLSConvNd, '_construct', None)
-        actual = outputs(deployed, images)
-    for a, b in zip(flatten(actual), flatten(expected), strict=True):
-        assert_close(a, b, 'output')
+        assert_equal_outputs(outputs(deployed, images), expected)
 
 
 def outputs(model, images):
@@ -96,10 +81,18 @@ def outputs(model, images):
     return levels, model.rpn_head(levels)
 
 
-def flatten(outputs):
-    if isinstance(outputs, torch.Tensor):
-        return [outputs]
-    return [tensor for output in outputs for tensor in flatten(output)]
+def test_nothing_of_mmdcls_is_left_in_a_resnet(tmp_path):
+    config, trained, _ = mini_model('resnet', tmp_path)
+    result = reparameterize(config, trained)
+    assert (result.layers, result.norms) == (16, 20)
+    names = [name for name in result.content['state_dict'] if 'bn' in name]
+    assert not names
+    kinds = {
+        tuple(tensor.shape[2:])
+        for name, tensor in result.content['state_dict'].items()
+        if name.startswith('backbone.layer') and name.endswith('weight')
+    }
+    assert kinds == {(7, 7), (1, 1)}
 
 
 def test_folding_changes_nothing_else(tmp_path):
@@ -116,8 +109,11 @@ def test_what_cannot_be_folded_is_refused(tmp_path):
     write_checkpoint(result.content, tmp_path / 'folded.pth')
     with pytest.raises(CheckpointError, match='does not fit the model of'):
         reparameterize(config, tmp_path / 'folded.pth')
-    with pytest.raises(CheckpointError, match='does not exist'):
+    with pytest.raises(ConfigError, match='does not exist'):
         reparameterize(tmp_path / 'absent.py', trained)
+    (tmp_path / 'empty.py').write_text("default_scope = 'mmpretrain'")
+    with pytest.raises(ConfigError, match=r"empty\.py' has no model"):
+        reparameterize(tmp_path / 'empty.py', trained)
     cfg = Config.fromfile(config)
     cfg.model.backbone.deploy = True
     cfg.dump(tmp_path / 'deployed.py')
@@ -125,13 +121,14 @@ def test_what_cannot_be_folded_is_refused(tmp_path):
         reparameterize(tmp_path / 'deployed.py', tmp_path / 'folded.pth')
 
 
-def test_tool_says_how_to_use_the_result(tmp_path, monkeypatch, capsys):
+def test_folding_that_changes_the_features_is_refused(tmp_path, monkeypatch):
+    def spoil(model):
+        switch_to_deploy(model)
+        next(model.backbone.parameters()).data *= 1.001
+
     config, trained, _ = write(mini_config('cls'), tmp_path)
-    target = tmp_path / 'folded.pth'
-    monkeypatch.setattr(sys, 'argv', ['x', *map(str, (config, trained, target))])
-    script = ROOT / 'tools/model_converters/reparameterize.py'
-    runpy.run_path(str(script), run_name='__main__')
-    printed = capsys.readouterr().out
-    assert '6 layers folded' in printed
-    assert '--cfg-options model.backbone.deploy=True' in printed
-    assert target.is_file()
+    switch_to_deploy = module.switch_to_deploy
+    monkeypatch.setattr(module, 'switch_to_deploy', spoil)
+    result = reparameterize(config, trained)
+    with pytest.raises(CheckpointError, match=r"trained\.pth' changes its features"):
+        result.check()

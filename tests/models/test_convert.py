@@ -6,8 +6,14 @@ from mmpretrain.models import ConvNeXt, ResNet
 from tolerances import assert_close
 from torch import nn
 
-from mmdcls.layers import DCLSConv2d, DCLSConvNd, iter_dcls_layers, named_dcls_layers
-from mmdcls.models.convert import convert_to_dcls
+from mmdcls.layers import (
+    DCLSConv2_1d,
+    DCLSConv2d,
+    DCLSConvNd,
+    iter_dcls_layers,
+    named_dcls_layers,
+)
+from mmdcls.models.convert import convert_to_dcls, convert_to_plain
 
 
 class Net(nn.Module):
@@ -205,3 +211,26 @@ def test_bad_arguments_are_refused_and_leave_the_model_as_it_was(options, messag
     with pytest.raises(ValueError, match=message):
         convert_to_dcls(model, **arguments)
     assert not list(iter_dcls_layers(model))
+
+
+def test_back_to_plain_convolutions_of_equal_outputs():
+    model = Net().double().eval()
+    convert_to_dcls(model, dilated_kernel_size=9, kernel_count=5)
+    expected = model(X)
+    model.strided.switch_to_deploy()  # Folded layers are swapped too.
+    model.stage[0].train()
+    assert convert_to_plain(model) is model
+    assert not any(isinstance(module, DCLSConvNd) for module in model.modules())
+    assert type(model.same) is nn.Conv2d and model.shared is model.same
+    assert model.stage[2].bias is None
+    assert model.stage[0].training and not model.same.training
+    assert_close(model(X), expected, 'output')
+
+
+def test_a_layer_itself_becomes_a_plain_convolution():
+    layer = DCLSConv2_1d(4, 6, kernel_count=3, dilated_kernel_size=7, groups=2)
+    x = torch.randn(1, 4, 9, 9)
+    expected = layer(x)
+    plain = convert_to_plain(layer)
+    assert type(plain) is nn.Conv2d and plain.kernel_size == (1, 7)
+    assert_close(plain(x), expected, 'output')

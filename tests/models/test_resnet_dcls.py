@@ -4,6 +4,8 @@ from mmengine.registry import MODELS
 from mmpretrain.models.backbones import ResNet
 from tolerances import assert_close
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from trained_models import set_batch_norms
 
 from mmdcls.layers import DCLSConv2d, iter_dcls_layers
 from mmdcls.models import ResNetDCLS
@@ -57,19 +59,81 @@ def test_output_sizes_are_the_parents(depth, style):
     assert [out.shape for out in ResNetDCLS(depth, **kwargs)(images)] == expected
 
 
-def test_deployed_model_is_a_plain_one_and_equal():
-    kwargs = dict(depth=18, out_indices=(0, 3), base_channels=8, stem_channels=8)
+SMALL = dict(base_channels=8, stem_channels=8)
+VARIANTS = {
+    'basic': dict(depth=18),
+    'bottleneck': dict(depth=50, num_stages=2, strides=(1, 2), dilations=(1, 1)),
+    'deep stem, pooled downsampling': dict(depth=18, deep_stem=True, avg_down=True),
+    'synchronised': dict(depth=18, norm_cfg=dict(type='SyncBN')),
+}
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_deployed_model_is_a_plain_one_and_equal(variant):
+    kwargs = {**SMALL, **VARIANTS[variant]}
+    kwargs['out_indices'] = (0, kwargs.get('num_stages', 4) - 1)
     torch.manual_seed(0)
     model = ResNetDCLS(**kwargs).double().eval()
+    set_batch_norms(model)
     images = torch.rand(2, 3, 64, 64, dtype=torch.float64)
     expected = model(images)
     model.switch_to_deploy()
-    assert not list(iter_dcls_layers(model))
     deployed = ResNetDCLS(deploy=True, **kwargs).double().eval()
     deployed.load_state_dict(model.state_dict())
     for other in (model, deployed):
+        assert not any(isinstance(m, (_BatchNorm, DCLSConv2d)) for m in other.modules())
+        for convolution in other.modules():
+            if isinstance(convolution, nn.Conv2d):
+                assert type(convolution) is nn.Conv2d and convolution.bias is not None
         for actual, value in zip(other(images), expected, strict=True):
             assert_close(actual, value, 'output')
+
+
+@pytest.mark.parametrize(
+    'norm_cfg',
+    [
+        dict(type='GN', num_groups=2),
+        dict(type='BN', track_running_stats=False),
+        dict(type='BN', affine=False),
+    ],
+    ids=str,
+)
+def test_norms_that_cannot_be_folded_stay(norm_cfg):
+    kwargs = dict(depth=18, norm_cfg=norm_cfg, **SMALL)
+    torch.manual_seed(0)
+    model = ResNetDCLS(**kwargs).double().eval()
+    images = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+    (expected,) = model(images)
+    norms = sum(type(m) is type(model.norm1) for m in model.modules())
+    model.switch_to_deploy()
+    deployed = ResNetDCLS(deploy=True, **kwargs).double().eval()
+    deployed.load_state_dict(model.state_dict())
+    assert not list(iter_dcls_layers(deployed))
+    assert sum(type(m) is type(model.norm1) for m in deployed.modules()) == norms > 1
+    assert_close(deployed(images)[0], expected, 'output')
+
+
+def test_deployed_model_can_be_trained():
+    model = ResNetDCLS(18, deploy=True, frozen_stages=1, norm_eval=True, **SMALL)
+    assert model.train() is model and model.layer2.training
+    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {
+        name
+        for name, _ in model.named_parameters()
+        if name.startswith(('conv1.', 'layer1.'))
+    }
+    model.init_weights()
+    model(torch.rand(2, 3, 64, 64))[0].square().sum().backward()
+    for name, param in model.named_parameters():
+        assert (param.grad is None) == (name in frozen), name
+
+
+def test_folding_keeps_frozen_stages_frozen():
+    model = ResNetDCLS(18, frozen_stages=1, **SMALL).train()
+    model.switch_to_deploy()
+    assert model.layer4.training and not model.layer1.training
+    assert not any(p.requires_grad for p in model.layer1.parameters())
+    assert all(p.requires_grad for p in model.layer2.parameters())
 
 
 def test_every_parameter_gets_a_gradient():

@@ -8,9 +8,11 @@ import torch
 from official_configs import write_mini_config
 from official_models import make
 from tool_runs import ROOT, assert_refuses, assert_runs
+from trained_models import mini_model
 
 FORWARD = 'model_converters/official_to_mmdcls.py'
 BACK = 'model_converters/mmdcls_to_official.py'
+FOLD = 'model_converters/reparameterize.py'
 
 
 class Hostile:
@@ -159,3 +161,32 @@ def test_flags_that_exclude_each_other(options, monkeypatch, tmp_path, capsys):
         run_in_process(monkeypatch, FORWARD, 'a', 'b.pth', '--from-convnext', *options)
     assert end.value.code == 2
     assert '--from-convnext takes neither' in capsys.readouterr().err
+
+
+def test_reparameterize_says_how_to_use_the_result(monkeypatch, capsys, tmp_path):
+    config, checkpoint, _ = mini_model('resnet', tmp_path)
+    target = tmp_path / 'folded.pth'
+    run_in_process(monkeypatch, FOLD, config, checkpoint, target)
+    printed = capsys.readouterr().out
+    assert '16 DCLS layers and 20 batch norms folded' in printed
+    assert '--cfg-options model.backbone.deploy=True' in printed
+    assert f'Written: {target}' in printed and target.is_file()
+
+
+@pytest.mark.parametrize('how', ['truncated', 'hostile', 'absent'])
+def test_reparameterize_refuses_bad_input_and_writes_nothing(how, classifier, tmp_path):
+    checkpoint, config = classifier
+    spoil, _, message = BAD_INPUT[how]
+    spoil(checkpoint)
+    before = files_in(tmp_path)
+    target = tmp_path / 'out' / 'folded.pth'
+    assert_refuses(message, FOLD, config, checkpoint, target)
+    assert files_in(tmp_path) == before
+
+
+def test_reparameterize_refuses_another_architecture(classifier, tmp_path):
+    checkpoint, config = classifier
+    target = tmp_path / 'folded.pth'
+    assert_refuses('does not fit the model of', FOLD, config, checkpoint, target)
+    assert_refuses('must end in .pth', FOLD, config, checkpoint, tmp_path / 'a.onnx')
+    assert not target.exists()

@@ -2,26 +2,14 @@
 
 import argparse
 
-from mmdcls.command_line import one_sentence_errors
+from mmdcls.command_line import add_conversion_arguments, convert_file
 
 
 def main() -> None:
     """Convert one file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('src', help="the authors' file (.pth or .safetensors)")
-    parser.add_argument('dst', help='the file to write (.pth)')
-    parser.add_argument(
-        '--task',
-        choices=['cls', 'seg', 'det'],
-        help='refuse a file for another task; by default the file tells',
-    )
-    parser.add_argument(
-        '--config', help='convert for this config instead of a released size'
-    )
-    parser.add_argument(
-        '--no-share',
-        action='store_true',
-        help='accept positions that differ within a stage',
+    add_conversion_arguments(
+        parser, config='convert for this config instead of a released size'
     )
     parser.add_argument(
         '--no-ema', action='store_true', help='take the weights that are not averaged'
@@ -37,31 +25,22 @@ def main() -> None:
     if args.from_convnext and (args.no_share or args.task not in (None, 'cls')):
         parser.error('--from-convnext takes neither --no-share nor another task')
 
-    from mmdcls.converters import (
-        check_destination,
-        convnext_to_mmdcls,
-        official_to_mmdcls,
-        write_checkpoint,
-    )
+    def convert():
+        from mmdcls.converters import convnext_to_mmdcls, official_to_mmdcls
 
-    with one_sentence_errors():
-        check_destination(args.src, args.dst)
         if args.from_convnext:
-            conversion = convnext_to_mmdcls(
+            return convnext_to_mmdcls(
                 args.src, args.config, args.seed, prefer_ema=not args.no_ema
             )
-        else:
-            conversion = official_to_mmdcls(
-                args.src,
-                args.task,
-                args.config,
-                share_positions=not args.no_share,
-                prefer_ema=not args.no_ema,
-            )
-        conversion.print_summary()
-        conversion.check()
-        write_checkpoint(conversion.content, args.dst)
-        print(f'Written: {args.dst}')
+        return official_to_mmdcls(
+            args.src,
+            args.task,
+            args.config,
+            share_positions=not args.no_share,
+            prefer_ema=not args.no_ema,
+        )
+
+    convert_file(args.src, args.dst, convert)
 
 
 if __name__ == '__main__':
