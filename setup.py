@@ -38,7 +38,12 @@ EXTRAS_REQUIRE = {
     'onedl': ONEDL,
     'mini': ['scikit-image>=0.22', 'scikit-learn>=1.3'],
     'robustness': ['timm>=1.0', 'imagecorruptions-imaug>=1.1.5'],
-    'deploy': ['onnx>=1.16', 'onnxruntime>=1.18', 'safetensors>=0.4.3'],
+    'deploy': [
+        'onnx>=1.16',
+        'onnxruntime>=1.18',
+        'onnxscript>=0.5',
+        'safetensors>=0.4.3',
+    ],
     'tests': [
         'dcls>=0.1.1',
         'hypothesis>=6.100',

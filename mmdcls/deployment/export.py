@@ -1,0 +1,203 @@
+"""Export a trained model, and compare it with PyTorch before it is written."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmdcls.converters.files import check_destination
+from mmdcls.converters.reparameterize import load_trained
+from mmdcls.engine.inference import find_images, read_image
+from mmdcls.engine.launch import ConfigError
+from mmdcls.files import written_whole
+
+from .formats import FORMATS, Runner
+from .network import SCOPES, DeployedNetwork, make_exportable, model_outputs
+
+TOLERANCE = 1e-5
+SHAPE = (224, 224)
+PHOTOGRAPHS = ('astronaut.png', 'china.jpg', 'coffee.png')
+
+
+class ExportError(RuntimeError):
+    """A model that cannot be exported, said in one sentence."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A batch of images that an exported network was compared with PyTorch on.
+
+    Attributes:
+        shape: ``(N, 3, H, W)``.
+        difference: The largest between outputs, relative to the largest output.
+    """
+
+    shape: tuple[int, ...]
+    difference: float
+
+    def insist_on(self, tolerance: float) -> None:
+        """Refuse a larger difference.
+
+        Raises:
+            ExportError: If it is larger than ``tolerance``, or NaN.
+        """
+        if not self.difference <= tolerance:
+            raise ExportError(
+                f'On images of {self.shape} the outputs of the exported network differ '
+                f'from those of PyTorch by {self.difference:.1e} of the largest, more '
+                f'than {tolerance:.0e}.'
+            )
+
+
+def export(
+    config: str | os.PathLike,
+    checkpoint: str | os.PathLike,
+    target: str | os.PathLike,
+    *,
+    images: Iterable[str | os.PathLike] = (),
+    shape: tuple[int, int] = SHAPE,
+    tolerance: float = TOLERANCE,
+    options: Mapping | None = None,
+) -> list[Check]:
+    """Export a trained model to the format that ``target`` ends in.
+
+    What is exported is a :class:`DeployedNetwork`, folded, that takes any number of
+    images of any size. Its outputs are compared with those of the trained model behind
+    OpenMMLab's own preprocessing, on batches of two sizes.
+
+    Args:
+        config: The config that the checkpoint was trained with.
+        checkpoint: Its file.
+        target: Where to write, an ending of :data:`FORMATS`; nothing is written if
+            anything fails.
+        images: Files and folders to compare on; by default photographs that come with
+            scikit-image and scikit-learn.
+        shape: Height and width to resize them to. The second batch is larger.
+        tolerance: How much outputs may differ, relative to the largest.
+        options: Settings of the config to override.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read or does not fit the config.
+        ConfigError: If the config does not exist, has no model or another task, or if
+            an image or ``shape`` does not fit.
+        ImportError: If a package is needed that is not installed.
+        ExportError: If the model cannot be exported, gives other outputs, or
+            ``target`` cannot be written.
+    """
+    check_destination(checkpoint, target, tuple(FORMATS))
+    file_format = FORMATS[Path(target).suffix]
+    file_format.check_packages()
+    photographs = _read(images)
+    cfg, model, _ = load_trained(config, checkpoint, options)
+    scope = cfg.get('default_scope')
+    if scope not in SCOPES:
+        raise ConfigError(
+            f"The config '{config}' has default_scope='{scope}'; accepted are "
+            f'{", ".join(SCOPES)}.'
+        )
+    network = DeployedNetwork(
+        make_exportable(copy.deepcopy(model)),
+        cfg.model.get('data_preprocessor') or {},
+        scope,
+    ).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder, Path(target).name)
+        # A batch of one image would be taken for a batch that is always of one.
+        example = _to_rgb(_batch(photographs, 2, shape))
+        with _refused(f"'{config}' cannot be exported as {file_format.name}"):
+            file_format.write(network, example, exported)
+            run = file_format.load(exported)
+        checks = [
+            _check(run, model, scope, _batch(photographs, count, size))
+            for count, size in (
+                (1, shape),
+                (max(2, len(photographs)), (shape[0] + 32, shape[1] + 64)),
+            )
+        ]
+        for check in checks:
+            check.insist_on(tolerance)
+        with _refused(f"'{target}' cannot be written"), written_whole(target) as whole:
+            shutil.copyfile(exported, whole)
+    return checks
+
+
+def _read(images: Iterable[str | os.PathLike]) -> list[np.ndarray]:
+    """As OpenMMLab's pipelines do: BGR, ``(H, W, 3)``."""
+    images = list(images)
+    if images:
+        return [read_image(image) for image in find_images(images)]
+    try:
+        from mmdcls.datasets.mini.photographs import load_photograph
+    except ImportError as error:
+        raise ImportError(
+            'The photographs to compare outputs on come with scikit-image and '
+            'scikit-learn, which are not installed; --images names others.'
+        ) from error
+    return [load_photograph(name)[..., ::-1] for name in PHOTOGRAPHS]
+
+
+def _batch(
+    photographs: Sequence[np.ndarray], count: int, size: tuple[int, int]
+) -> Tensor:
+    """Resize, and repeat if there are too few: BGR, ``(N, 3, H, W)``, uint8."""
+    resized = [
+        cv2.resize(photograph, size[::-1], interpolation=cv2.INTER_AREA)
+        for photograph in islice(cycle(photographs), count)
+    ]
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
+
+
+def _to_rgb(images: Tensor) -> Tensor:
+    return images.flip(1).float().contiguous()
+
+
+@torch.no_grad()
+def _check(run: Runner, model: nn.Module, scope: str, images: Tensor) -> Check:
+    inputs = model.data_preprocessor(dict(inputs=list(images), data_samples=None))
+    inputs, shape = inputs['inputs'], tuple(images.shape)
+    if inputs.shape != shape:
+        raise ConfigError(
+            f'--shape: images of {shape[2:]} are padded to {tuple(inputs.shape[2:])} '
+            "by the config's data_preprocessor; name a size that is not."
+        )
+    expected = model_outputs(model, scope, inputs)
+    with _refused(f'The exported network does not run on images of {shape}'):
+        outputs = run(_to_rgb(images))
+    found, wanted = ([tuple(o.shape) for o in each] for each in (outputs, expected))
+    if found != wanted:
+        raise ExportError(
+            f'The exported network gives outputs of {found} on images of {shape}, '
+            f'and PyTorch of {wanted}.'
+        )
+    return Check(
+        shape,
+        max(
+            float((output - value).abs().max() / value.abs().max())
+            for output, value in zip(outputs, expected, strict=True)
+        ),
+    )
+
+
+@contextmanager
+def _refused(sentence: str) -> Iterator[None]:
+    """Say in one sentence what failed, with the reason that lies deepest."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        raise ExportError(f'{sentence} ({reason}).') from error

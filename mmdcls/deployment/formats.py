@@ -1,0 +1,131 @@
+"""The formats that networks are exported to, by the ending of the file's name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+
+Runner = Callable[[Tensor], list[Tensor]]
+"""Runs an exported network on images."""
+
+# Any number of images of any size.
+_DYNAMIC_AXES = {0: 'batch', 2: 'height', 3: 'width'}
+
+
+@dataclass(frozen=True)
+class Format:
+    """How to write and run a file of one format.
+
+    Attributes:
+        name: For people.
+        packages: What has to be installed, beyond PyTorch.
+        write: Exports a network, by an example of its images, to a file.
+        load: Reads such a file, to run it on a CPU.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    write: Callable[[nn.Module, Tensor, str | os.PathLike], None]
+    load: Callable[[str | os.PathLike], Runner]
+
+    def check_packages(self) -> None:
+        """Refuse to go on without the packages.
+
+        Raises:
+            ImportError: Names those that are not installed.
+        """
+        missing = [name for name in self.packages if find_spec(name) is None]
+        if missing:
+            raise ImportError(
+                f'{self.name} needs {", ".join(missing)}, which is not installed: '
+                f'pip install {" ".join(missing)}.'
+            )
+
+
+def write_onnx(network: nn.Module, images: Tensor, path: str | os.PathLike) -> None:
+    """Export to ONNX; the inputs are called ``images``, the outputs as below.
+
+    A single output is called ``logits``, of several each is called ``level0`` and on.
+    """
+    with torch.no_grad():
+        count = len(network(images))
+    program = torch.onnx.export(
+        network,
+        (images,),
+        dynamo=True,
+        input_names=['images'],
+        output_names=(
+            ['logits'] if count == 1 else [f'level{i}' for i in range(count)]
+        ),
+        dynamic_shapes={'images': _DYNAMIC_AXES},
+        verbose=False,
+    )
+    program.save(path)
+
+
+def load_onnx(path: str | os.PathLike) -> Runner:
+    """Open an ONNX file in ONNX Runtime, with as many threads as PyTorch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(
+        os.fspath(path), options, providers=['CPUExecutionProvider']
+    )
+
+    def run(images: Tensor) -> list[Tensor]:
+        outputs = session.run(None, {'images': images.numpy()})
+        return [torch.from_numpy(output) for output in outputs]
+
+    return run
+
+
+def write_torchscript(
+    network: nn.Module, images: Tensor, path: str | os.PathLike
+) -> None:
+    """Trace to TorchScript."""
+    with torch.no_grad():
+        torch.jit.trace(network, images, check_trace=False).save(os.fspath(path))
+
+
+def load_torchscript(path: str | os.PathLike) -> Runner:
+    """Load a TorchScript file."""
+    return _without_gradients(torch.jit.load(path))
+
+
+def write_torch_export(
+    network: nn.Module, images: Tensor, path: str | os.PathLike
+) -> None:
+    """Export with ``torch.export``."""
+    axes = dict.fromkeys(_DYNAMIC_AXES, torch.export.Dim.DYNAMIC)
+    program = torch.export.export(
+        network, (images,), dynamic_shapes={'images': axes}, strict=False
+    )
+    torch.export.save(program, path)
+
+
+def load_torch_export(path: str | os.PathLike) -> Runner:
+    """Load a file of ``torch.export``."""
+    return _without_gradients(torch.export.load(path).module())
+
+
+def _without_gradients(network) -> Runner:
+    @torch.no_grad()
+    def run(images: Tensor) -> list[Tensor]:
+        return list(network(images))
+
+    return run
+
+
+FORMATS = {
+    '.onnx': Format(
+        'ONNX', ('onnx', 'onnxscript', 'onnxruntime'), write_onnx, load_onnx
+    ),
+    '.pt': Format('TorchScript', (), write_torchscript, load_torchscript),
+    '.pt2': Format('torch.export', (), write_torch_export, load_torch_export),
+}

@@ -1,0 +1,126 @@
+"""What is exported: a trained model as a function of images."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.config import ConfigDict
+from mmengine.model import revert_sync_batchnorm
+from torch import Tensor, nn
+
+from mmdcls.converters.reparameterize import switch_to_deploy
+from mmdcls.models import convert_to_plain
+
+SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
+
+
+def model_outputs(model: nn.Module, scope: str, inputs: Tensor) -> tuple[Tensor, ...]:
+    """What is exported of a model, from normalised images.
+
+    Args:
+        model: Of mmpretrain, mmseg or mmdet.
+        scope: Which of them, one of :data:`SCOPES`.
+        inputs: ``(N, 3, H, W)``.
+
+    Returns:
+        The logits of a classifier, ``(N, classes)``; those of a segmentor,
+        ``(N, classes, H, W)``, of the whole image in one piece whatever ``test_cfg``
+        says; the feature pyramid of a detector.
+    """
+    if scope == 'mmseg':
+        outputs = model.encode_decode(inputs, [dict(img_shape=inputs.shape[2:])])
+    elif scope == 'mmdet':
+        outputs = model.extract_feat(inputs)
+    else:
+        outputs = model(inputs)
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+
+class DeployedNetwork(nn.Module):
+    """A trained model from RGB images to its outputs, normalisation included.
+
+    Args:
+        model: Of mmpretrain, mmseg or mmdet, with a ``data_preprocessor``.
+        preprocessing: The config of that ``data_preprocessor``.
+        scope: One of :data:`SCOPES`.
+    """
+
+    def __init__(self, model: nn.Module, preprocessing: ConfigDict, scope: str) -> None:
+        super().__init__()
+        self.model = model
+        self.scope = scope
+        self.takes_rgb = bool(
+            preprocessing.get('to_rgb') or preprocessing.get('bgr_to_rgb')
+        )
+        # By default, neither shifts nor scales.
+        self.register_buffer(
+            'mean', getattr(model.data_preprocessor, 'mean', torch.zeros(1, 1, 1))
+        )
+        self.register_buffer(
+            'std', getattr(model.data_preprocessor, 'std', torch.ones(1, 1, 1))
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Run the model.
+
+        Args:
+            images: RGB, 0 to 255, ``(N, 3, H, W)``.
+
+        Returns:
+            As :func:`model_outputs`.
+        """
+        if not self.takes_rgb:
+            images = images.flip(1)
+        return model_outputs(self.model, self.scope, (images - self.mean) / self.std)
+
+
+def make_exportable(model: nn.Module) -> nn.Module:
+    """Leave nothing in a model that exporters do not know, in place.
+
+    Positions and batch norms are folded, and what is left of the DCLS layers become
+    PyTorch's convolutions. Outputs stay equal.
+
+    Returns:
+        ``model``, in evaluation mode.
+    """
+    switch_to_deploy(model)
+    model = revert_sync_batchnorm(convert_to_plain(model))
+    for name, pool in list(model.named_modules()):
+        if isinstance(pool, nn.AdaptiveAvgPool2d):
+            model.set_submodule(name, AveragePoolByMatrix(pool.output_size))
+    return model.eval()
+
+
+class AveragePoolByMatrix(nn.Module):
+    """``nn.AdaptiveAvgPool2d`` as two matrix products.
+
+    PyTorch's own is exported for the remainder that the size of the example leaves when
+    divided by ``output_size``, and fails or errs on images of other sizes.
+
+    Args:
+        output_size: As in ``nn.AdaptiveAvgPool2d``; None keeps the size of an axis.
+    """
+
+    def __init__(self, output_size: int | None | tuple[int | None, int | None]) -> None:
+        super().__init__()
+        self.output_size = (
+            output_size if isinstance(output_size, tuple) else (output_size,) * 2
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool ``(N, C, H, W)`` to ``(N, C, *output_size)``."""
+        rows, columns = self.output_size
+        if rows is not None:
+            x = _averages(x.shape[2], rows, x) @ x
+        if columns is not None:
+            x = x @ _averages(x.shape[3], columns, x).T
+        return x
+
+
+def _averages(size: int, count: int, like: Tensor) -> Tensor:
+    """``(count, size)``: each row averages the elements of one bin."""
+    element = torch.arange(size, device=like.device)
+    bin_number = torch.arange(count, device=like.device)[:, None]
+    start = bin_number * size // count
+    end = ((bin_number + 1) * size + count - 1) // count
+    inside = ((start <= element) & (element < end)).to(like.dtype)
+    return inside / inside.sum(1, keepdim=True)
