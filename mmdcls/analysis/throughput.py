@@ -200,13 +200,14 @@ class Contender:
         self._prepare_training()
         return self._train
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """The precision that the settings ask for, as a context."""
         dtype = torch.float16 if self.settings.device == 'cuda' else torch.bfloat16
         return torch.autocast(self.settings.device, dtype, enabled=self.settings.amp)
 
     @torch.no_grad()
     def _infer(self) -> object:
-        with self._autocast():
+        with self.autocast():
             return self._forward(self.images, self.samples, mode='tensor')
 
     def _prepare_training(self) -> None:
@@ -227,7 +228,7 @@ class Contender:
         self._repulsion = repulsion and repulsion.get('weight', 1.0)
 
     def _train(self) -> None:
-        with self._autocast():
+        with self.autocast():
             losses = self._forward(self.images, self.samples, mode='loss')
         loss, _ = self.model.parse_losses(losses)
         if self._repulsion:

@@ -1,10 +1,12 @@
 """tools/analysis_tools, as a user calls them, on the smallest of inputs."""
 
 import json
+import runpy
+import sys
 
 import pytest
 from engine_runs import run
-from tool_runs import assert_refuses, run_tool
+from tool_runs import ROOT, assert_refuses, run_tool
 
 TINY = 'configs/imagenet/convnext-dcls-tiny_32xb128_in1k.py'
 MINI_CONVNEXT = 'configs/mini/convnext-dcls-atto_1xb32-mini_in1k-64px.py'
@@ -63,6 +65,43 @@ def test_benchmark_prints_a_table_and_writes_every_round(tmp_path):
     assert '- channels_last: True' in report and '- batch size: 2' in report
 
 
+def test_benchmark_compares_before_and_after_deployment(tmp_path):
+    out = tmp_path / 'benchmark.json'
+    report = report_of(
+        *('benchmark.py', MINI_RESNET, '--deploy', '--onnx', '--batch-size', 1),
+        *('--shape', 64, 64, '--rounds', 2, '--iterations', 1, '--device', 'cpu'),
+        *('--out', out),
+    )
+    rows, content = table(report), json.loads(out.read_text())
+    assert set(rows) == set(content['ratios']) == {'folded', 'onnxruntime'}
+    for name, row in rows.items():
+        medians = [c[f'{name}_images_per_second'] for c in content['contenders']]
+        assert row['first, images/s'] == f'{medians[0]:.2f}'
+        assert row['second / first'] == f'{medians[1] / medians[0]:.3f}'
+    assert '- onnxruntime: ' in report and '- image: 64 x 64' in report
+
+
+@pytest.mark.parametrize(
+    'message, arguments',
+    [
+        ('one of the two', [MINI_RESNET]),
+        ('one of the two', [MINI_RESNET, MINI_CONVNEXT, '--deploy']),
+        ('--onnx goes with --deploy', [MINI_RESNET, MINI_CONVNEXT, '--onnx']),
+        ('inference only', [MINI_RESNET, '--deploy', '--modes', 'training']),
+    ],
+    ids=['too few', 'too many', 'onnx', 'training'],
+)
+def test_benchmark_flags_that_exclude_each_other(
+    message, arguments, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', *arguments])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(
+            str(ROOT / 'tools/analysis_tools/benchmark.py'), run_name='__main__'
+        )
+    assert end.value.code == 2 and message in capsys.readouterr().err
+
+
 def test_compare_convolutions_prints_and_writes_what_came_out(tmp_path):
     out = tmp_path / 'comparison.json'
     report = report_of(
@@ -96,6 +135,11 @@ def test_plot_positions_draws_beside_the_log(tmp_path):
             'batch_size=0 must be at least 1',
             'benchmark.py',
             [MINI_CONVNEXT, MINI_CONVNEXT, '--batch-size', 0],
+        ),
+        (
+            'neither --amp, --channels-last nor --compile',
+            'benchmark.py',
+            [MINI_RESNET, '--deploy', '--onnx', '--amp', '--shape', 64, 64],
         ),
         (
             "leave 'training' out of --modes",

@@ -2,12 +2,13 @@
 
 The two take turns in one run, so that a busy machine slows both; compare the ratio.
 Weights, images and targets are random. ``--amp`` is float16 on a GPU and bfloat16 on a
-CPU.
+CPU. With ``--deploy``, time the inference of one config before and after folding.
 """
 
 import argparse
 import copy
 import statistics
+from importlib.metadata import version
 from pathlib import Path
 
 from mmdcls.command_line import one_sentence_errors, parse_arguments
@@ -17,7 +18,18 @@ def main() -> None:
     """Time what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('first', help='a config of mmpretrain, mmseg or mmdet')
-    parser.add_argument('second', help='the config to compare it with')
+    parser.add_argument(
+        'second', nargs='?', help='the config to compare it with, without --deploy'
+    )
+    parser.add_argument(
+        '--deploy',
+        action='store_true',
+        help='compare what tools/deployment exports of the config, as trained and '
+        'folded',
+    )
+    parser.add_argument(
+        '--onnx', action='store_true', help='with --deploy: ONNX Runtime too, on a CPU'
+    )
     parser.add_argument(
         '--modes',
         nargs='+',
@@ -42,12 +54,19 @@ def main() -> None:
     )
     parser.add_argument('--out', help='also write every round to this JSON file')
     args = parse_arguments(parser)
+    if args.deploy == (args.second is not None):
+        parser.error('name a second config or --deploy, one of the two')
+    if args.onnx and not args.deploy:
+        parser.error('--onnx goes with --deploy')
+    if args.deploy and args.modes not in (None, ['inference']):
+        parser.error('--deploy times inference only')
 
     # After the command line is read, so that --device can hide the GPUs from torch.
     import torch
 
+    from mmdcls.analysis.deployment_throughput import compare_deployed
     from mmdcls.analysis.reports import describe_device, silence_mmengine, write_json
-    from mmdcls.analysis.throughput import MODES, Contender, Settings, compare
+    from mmdcls.analysis.throughput import Contender, Settings
     from mmdcls.engine.launch import load_config
 
     silence_mmengine()
@@ -62,24 +81,22 @@ def main() -> None:
         )
         torch.manual_seed(0)
         contenders = []
-        for config in (args.first, args.second):
+        for config in filter(None, (args.first, args.second)):
             options = copy.copy(args)
             options.config = config
             contenders.append(Contender(load_config(options), settings))
-        detects = any(contender.scope == 'mmdet' for contender in contenders)
-        comparisons = [
-            compare(
-                *(contender.prepare(mode) for contender in contenders),
-                mode,
-                settings,
-                args.rounds,
-                args.iterations,
+        if args.deploy:
+            comparisons = compare_deployed(
+                *contenders, args.rounds, args.iterations, args.onnx
             )
-            for mode in args.modes or (MODES[:1] if detects else MODES)
-        ]
+            second = 'the same, as the row says'
+            versions = {'onnxruntime': version('onnxruntime')} if args.onnx else {}
+        else:
+            comparisons = compare_two(contenders, args)
+            second, versions = Path(args.second).stem, {}
     facts = {
         'first': Path(args.first).stem,
-        'second': Path(args.second).stem,
+        'second': second,
         **describe_device(torch.device(settings.device)),
         'batch size': settings.batch_size,
         'image': ', '.join(
@@ -88,11 +105,29 @@ def main() -> None:
         'amp': settings.amp,
         'channels_last': settings.channels_last,
         'compile': settings.compile,
+        **versions,
         'rounds': f'{args.rounds} of {args.iterations} batches each',
     }
     print(to_markdown(facts, comparisons))
     if args.out:
         write_json(args.out, to_json(facts, comparisons))
+
+
+def compare_two(contenders: list, args: argparse.Namespace) -> list:
+    """Time two contenders in every mode asked for."""
+    from mmdcls.analysis.throughput import MODES, compare
+
+    detects = any(contender.scope == 'mmdet' for contender in contenders)
+    return [
+        compare(
+            *(contender.prepare(mode) for contender in contenders),
+            mode,
+            contenders[0].settings,
+            args.rounds,
+            args.iterations,
+        )
+        for mode in args.modes or (MODES[:1] if detects else MODES)
+    ]
 
 
 def to_markdown(facts: dict, comparisons: list) -> str:
