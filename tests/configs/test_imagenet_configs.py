@@ -1,5 +1,6 @@
 """The ImageNet configs are the paper's: models, recipes and learning techniques."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -44,6 +45,11 @@ def load(name):
     return cfg
 
 
+@functools.cache
+def count(name):
+    return complexity_of_config(load(name))
+
+
 def build(cfg):
     init_default_scope(cfg.default_scope)
     return MODELS.build(cfg.model)
@@ -70,7 +76,7 @@ def within_a_percent(exact, printed, unit):
 @pytest.mark.parametrize('row', ROWS, ids=lambda row: row.model)
 def test_parameters_and_flops_are_the_printed_ones(row):
     name = row.config if '::' in row.config else Path(row.config).stem
-    complexity = complexity_of_config(load(name))
+    complexity = count(name)
     assert complexity.shape == (224, 224)
     assert within_a_percent(complexity.parameters, row.printed['parameters'], 1e6)
     assert within_a_percent(complexity.flops, row.printed['flops'], 1e9)
@@ -90,10 +96,24 @@ def test_metafile_holds_what_get_flops_counts_and_no_score():
     for model in models:
         assert model['Config'] == f'configs/imagenet/{model["Name"]}.py'
         assert 'Results' not in model and 'Weights' not in model
-        complexity = complexity_of_config(load(model['Name']))
+        complexity = count(model['Name'])
         assert model['Metadata'] == dict(
             FLOPs=complexity.flops, Parameters=complexity.parameters
         )
+
+
+def test_docs_hold_what_get_flops_counts_beside_what_the_paper_prints():
+    lines = (ROOT / 'docs/classification.md').read_text().splitlines()
+    cells = [[cell.strip(' `') for cell in line.split('|')[1:-1]] for line in lines]
+    rows = {row[1]: row[2:] for row in cells if len(row) == 6 and '.py' in row[1]}
+    printed = {Path(row.config).name: row.printed for row in ROWS}
+    assert sorted(rows) == sorted(f'{name}.py' for name in OURS)
+    for name, row in rows.items():
+        complexity = count(Path(name).stem)
+        values = complexity.parameters / 1e6, complexity.flops / 1e9
+        assert (row[0], row[2]) == tuple(f'{value:.1f}' for value in values), name
+        paper = printed[name]['parameters'], printed[name]['flops']
+        assert (row[1], row[3]) == paper, name
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from io import BytesIO
 
 import imagecorruptions
 import numpy as np
 import pytest
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
+from PIL import Image
+from skimage.color import hsv2rgb, rgb2hsv
+from skimage.filters import gaussian
 
 import mmdcls.registry  # noqa: F401  registers the scope
 from mmdcls.datasets import Corrupt
@@ -54,6 +58,71 @@ def test_pixels_are_the_package_s(corruption):
     image = make_image()
     expected = imagecorruptions.corrupt(image, 4, corruption)
     assert (corrupt_image(image, corruption, 4, key='a') == expected).all()
+
+
+def change_hsv(x, channel, scale, shift):
+    hsv = rgb2hsv(x)
+    hsv[..., channel] = np.clip(hsv[..., channel] * scale + shift, 0, 1)
+    return hsv2rgb(hsv)
+
+
+def compress(x, quality):
+    file = BytesIO()
+    Image.fromarray(np.uint8(np.round(x * 255))).save(file, 'JPEG', quality=quality)
+    return np.asarray(Image.open(file)) / 255
+
+
+def pixelate(x, scale):
+    image = Image.fromarray(np.uint8(np.round(x * 255)))
+    size = [int(side * scale) for side in image.size]
+    small = image.resize(size, Image.BOX)
+    return np.asarray(small.resize(image.size, Image.BOX)) / 255
+
+
+# Hendrycks & Dietterich 2019: the functions that ImageNet-C was made with, of an image
+# in [0, 1], and their strengths at the five severities.
+PUBLISHED = {
+    'gaussian_noise': (
+        lambda x, c: x + np.random.normal(size=x.shape, scale=c),
+        (0.08, 0.12, 0.18, 0.26, 0.38),
+    ),
+    'shot_noise': (lambda x, c: np.random.poisson(x * c) / c, (60, 25, 12, 5, 3)),
+    'speckle_noise': (
+        lambda x, c: x + x * np.random.normal(size=x.shape, scale=c),
+        (0.15, 0.2, 0.35, 0.45, 0.6),
+    ),
+    'gaussian_blur': (
+        lambda x, c: gaussian(x, sigma=c, channel_axis=-1),
+        (1, 2, 3, 4, 6),
+    ),
+    'contrast': (
+        lambda x, c: (x - x.mean((0, 1))) * c + x.mean((0, 1)),
+        (0.4, 0.3, 0.2, 0.1, 0.05),
+    ),
+    'brightness': (
+        lambda x, c: change_hsv(x, 2, 1, c),
+        (0.1, 0.2, 0.3, 0.4, 0.5),
+    ),
+    'saturate': (
+        lambda x, c: change_hsv(x, 1, *c),
+        ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
+    ),
+    'jpeg_compression': (compress, (25, 18, 15, 10, 7)),
+    'pixelate': (pixelate, (0.6, 0.5, 0.4, 0.3, 0.25)),
+}
+
+
+@pytest.mark.parametrize('corruption', PUBLISHED)
+def test_package_computes_the_published_functions(corruption):
+    function, strengths = PUBLISHED[corruption]
+    image = make_image(64, 64)
+    for severity, strength in enumerate(strengths, 1):
+        np.random.seed(3)
+        actual = imagecorruptions.corrupt(image, severity, corruption)
+        np.random.seed(3)
+        expected = np.clip(function(image / 255, strength), 0, 1) * 255
+        # Both cut off what is behind the point.
+        assert abs(actual.astype(int) - expected).max() <= 1, severity
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from robustness_runs import (
     FEW,
@@ -60,9 +63,6 @@ def accuracy(model, folder, among=None, resize=True):
 
 
 def load(model):
-    from mmengine.registry import init_default_scope
-    from mmpretrain.registry import MODELS
-
     init_default_scope('mmpretrain')
     config = Config.fromfile(model[0])
     loaded = MODELS.build(config.model)
@@ -125,6 +125,64 @@ def test_numbers_equal_an_independent_evaluation(mini_sets, small_model, tmp_pat
     assert 'mean_error' not in found['c_extra'] and found['c']['cells'] == 75
     # A model of random weights, but one whose predictions differ between the cells.
     assert len(set(errors.values())) > 3
+
+
+@pytest.mark.slow
+def test_a_config_of_mmpretrain_with_1000_classes(tmp_path):
+    """ImageNet-A and R, one image a class, against timm's own list of outputs."""
+    config = tmp_path / 'config.py'
+    config.write_text(
+        "_base_ = 'mmpretrain::shufflenet_v2/shufflenet-v2-1x_16xb64_in1k.py'\n"
+        'test_dataloader = dict(num_workers=0, persistent_workers=False)\n'
+        'robustness = dict(image_count=None)\n'
+    )
+    rng = np.random.default_rng(0)
+    indices = {}
+    for name in ('a', 'r'):
+        info = files('timm.data') / '_info'
+        text = (info / f'imagenet_{name}_indices.txt').read_text()
+        indices[name] = [int(line) for line in text.split()]
+        synsets = (info / f'imagenet_{name}_synsets.txt').read_text().split()
+        for wnid in synsets:
+            path = tmp_path / f'imagenet-{name}/{wnid}/0.jpg'
+            path.parent.mkdir(parents=True)
+            pixels = rng.integers(0, 255, (4, 4, 3), np.uint8)
+            Image.fromarray(pixels).resize((224, 224)).save(path)
+    cfg = Config.fromfile(config)
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    # Statistics of images of this kind, so that the predictions differ.
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    model.train()(torch.randn(16, 3, 64, 64), mode='tensor')
+    torch.nn.init.normal_(model.head.fc.weight)
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'model.pth')
+    report = evaluate(
+        (config, tmp_path / 'model.pth'),
+        *(tmp_path, tmp_path / 'out'),
+        benchmarks=['a', 'r'],
+        batch_size=50,
+    )
+    found = read(report)['benchmarks']
+    mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
+    std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)
+    model.eval()
+    for name in ('a', 'r'):
+        ranks = []
+        for place, path in enumerate(sorted(tmp_path.glob(f'imagenet-{name}/*/*'))):
+            image = functional.resize(Image.open(path), 256)
+            image = functional.pil_to_tensor(functional.center_crop(image, 224))
+            with torch.no_grad():
+                scores = model(((image - mean) / std)[None], mode='tensor')[0]
+            order = scores[indices[name]].argsort(descending=True).tolist()
+            ranks.append(order.index(place))
+        assert len(set(ranks)) > 20
+        for k in (1, 5):
+            share = 100 * sum(rank < k for rank in ranks) / 200
+            assert found[name][f'top{k}'] == pytest.approx(share)
+        assert found[name]['top5'] > 0
 
 
 def test_both_layouts_of_c_bar_give_the_same(mini_sets, small_model, tmp_path):
@@ -216,8 +274,6 @@ def test_two_processes_give_the_same_report(mini_sets, small_model, tmp_path):
 
 def write_untrained(config, folder):
     """A checkpoint of a config's model as it is before training."""
-    from mmengine.registry import MODELS, init_default_scope
-
     cfg = Config.fromfile(ROOT / config)
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
