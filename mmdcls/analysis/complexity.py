@@ -81,7 +81,8 @@ def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
             takes an image.
         shape: Height and width of the image.
     """
-    model = with_plain_convolutions(model).to('meta')
+    # Without gradients: the counter hooks into those of what a layer is called with.
+    model = with_plain_convolutions(model).to('meta').requires_grad_(False)
     # Not chained: mmpretrain's backbones return nothing here.
     model.eval()
     image = torch.empty(1, 3, *shape, device='meta')
