@@ -128,8 +128,18 @@ def _count(run: Callable[[], object]) -> int:
     return counter.get_total_flops() // 2
 
 
-def _run_two_stage(model: nn.Module, image: torch.Tensor) -> None:
-    model.rpn_head(model.extract_feat(image))
+def run_two_stage(model: nn.Module, images: torch.Tensor) -> None:
+    """Run a two-stage detector's networks on as many proposals as mmdet 2 counts.
+
+    What the RPN proposes and what is detected differs from model to model; the numbers
+    of proposals (1000 an image for boxes, 100 for masks) do not. Their features are
+    zeros.
+
+    Args:
+        model: A detector of mmdet with an ``rpn_head`` and a ``roi_head``.
+        images: ``(N, 3, H, W)``.
+    """
+    model.rpn_head(model.extract_feat(images))
     head = model.roi_head
     for kind, proposals in (('bbox', PROPOSALS), ('mask', MASK_PROPOSALS)):
         extractor = getattr(head, f'{kind}_roi_extractor', None)
@@ -142,4 +152,4 @@ def _run_two_stage(model: nn.Module, image: torch.Tensor) -> None:
             extractor = extractors[min(i, len(extractors) - 1)]
             size = extractor.roi_layers[0].output_size
             channels = extractor.out_channels
-            stage(torch.empty(proposals, channels, *size, device='meta'))
+            stage(images.new_zeros(len(images) * proposals, channels, *size))

@@ -18,6 +18,8 @@ from torch import nn
 from mmdcls.layers import iter_dcls_layers
 from mmdcls.layers.repulsive_loss import repulsive_loss
 
+from .complexity import run_two_stage
+
 # Height and width that the paper times each task at (Tables 1 to 4).
 DEFAULT_SHAPES = {'mmpretrain': (224, 224), 'mmseg': (512, 512), 'mmdet': (800, 1280)}
 MODES = ('inference', 'training')
@@ -132,9 +134,11 @@ class Contender:
     """A config's model with random weights, random images and random targets.
 
     Inference is the model's forward pass up to its heads' outputs, without
-    post-processing. Training is a step as the config trains: loss, the repulsive loss
-    where the config has it, gradients, the config's optimizer, clamping of positions.
-    Loading, augmentation and the average of weights are left out.
+    post-processing; of a two-stage detector those that
+    :func:`mmdcls.analysis.complexity.run_two_stage` runs. Training is a step as the
+    config trains: loss, the repulsive loss where the config has it, gradients, the
+    config's optimizer, clamping of positions. Loading, augmentation and the average of
+    weights are left out.
 
     Args:
         cfg: A config of mmpretrain, mmseg or mmdet.
@@ -162,8 +166,10 @@ class Contender:
         self.model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(
             settings.device, memory_format=self._memory_format
         )
-        forward = self.model.forward
-        self._forward = torch.compile(forward) if settings.compile else forward
+        functions = self.model.forward, run_two_stage
+        if settings.compile:
+            functions = map(torch.compile, functions)
+        self._forward, self._run_two_stage = functions
         self.images = torch.randn(settings.batch_size, 3, *self.shape).to(
             settings.device, memory_format=self._memory_format
         )
@@ -208,6 +214,8 @@ class Contender:
     @torch.no_grad()
     def _infer(self) -> object:
         with self.autocast():
+            if hasattr(self.model, 'roi_head'):
+                return self._run_two_stage(self.model, self.images)
             return self._forward(self.images, self.samples, mode='tensor')
 
     def _prepare_training(self) -> None:
