@@ -87,7 +87,7 @@ def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
     model.eval()
     image = torch.empty(1, 3, *shape, device='meta')
     if hasattr(model, 'roi_head'):
-        return _count(lambda: _run_two_stage(model, image))
+        return _count(lambda: run_two_stage(model, image))
     if hasattr(model, 'data_preprocessor'):
         return _count(lambda: model(image, mode='tensor'))
     return _count(lambda: model(image))
