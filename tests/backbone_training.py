@@ -70,4 +70,7 @@ def train_in_parallel(rank, name, store, results):
     found = gradients(model, make_batch()[2 * rank : 2 * rank + 2])
     if rank == 0:
         torch.save(found, results)
+    # DDP's reducer must not be the last to hold the group: it would wait for gloo's
+    # threads with the GIL held, and these may wait for the GIL.
+    del model
     dist.destroy_process_group()

@@ -29,4 +29,7 @@ def train_in_parallel(rank, store, results):
     model(make_batch()[2 * rank : 2 * rank + 2]).square().mean().backward()
     if rank == 0:
         torch.save([parameter.grad for parameter in model.parameters()], results)
+    # DDP's reducer must not be the last to hold the group: it would wait for gloo's
+    # threads with the GIL held, and these may wait for the GIL.
+    del model
     dist.destroy_process_group()
