@@ -68,12 +68,14 @@ def test_onnx_gives_the_trained_models_outputs_at_any_size(name, tmp_path):
 def test_torchscript_and_torch_export_give_them_too(name, ending, tmp_path):
     config, checkpoint, model = mini_model(name, tmp_path)
     target = tmp_path / f'model{ending}'
-    export(config, checkpoint, target, shape=(64, 64))
+    # torch.export tells sizes of 1, as the last level of 64 x 64 has, from all others.
+    shape = (128, 128) if name == 'cascade' else (64, 64)
+    export(config, checkpoint, target, shape=shape)
     if ending == '.pt':
         network = torch.jit.load(target)
     else:
         network = torch.export.load(target).module()
-    images = photographs(3, 79, 131)
+    images = photographs(3, 111, 131)
     with torch.no_grad():
         outputs = network(images)
     assert_equal_outputs(outputs, expected_outputs(model, name, images))
