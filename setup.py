@@ -48,6 +48,7 @@ EXTRAS_REQUIRE = {
         'dcls>=0.1.1',
         'hypothesis>=6.100',
         'pytest>=8',
+        'pytest-timeout>=2.3',
         'pytest-xdist>=3.5',
         'ruff>=0.17',
     ],
