@@ -1,7 +1,7 @@
 # A UperNet that learns the mini-ADE20K data in about two minutes on two CPU cores.
 _base_ = '../ade20k/upernet_convnext-dcls-tiny_8xb2-amp-160k_ade20k-512x512.py'
 
-max_iters = 300
+max_iters = 180
 crop_size = (128, 128)
 norm_cfg = dict(type='BN', requires_grad=True)
 data_root = 'data/mini/ADEChallengeData2016'
@@ -68,5 +68,5 @@ param_scheduler = [
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=100, max_keep_ckpts=2)
+    logger=dict(interval=20), checkpoint=dict(interval=60, max_keep_ckpts=2)
 )
