@@ -85,7 +85,14 @@ def mini(tmp_path_factory):
 def work_dir(tmp_path):
     yield tmp_path / 'run'
     shutil.rmtree(tmp_path / 'run', ignore_errors=True)
+    forget_visualizers()
     gc.collect()
+
+
+def forget_visualizers():
+    """As in a new process: otherwise the next runner writes where the last one did."""
+    for visualizer in (Visualizer, SegLocalVisualizer, DetLocalVisualizer):
+        visualizer._instance_dict.clear()
 
 
 def read(config, data_root, work_dir, options):
@@ -100,9 +107,7 @@ def read(config, data_root, work_dir, options):
 
 
 def fresh_runner(cfg, partial_checkpoint):
-    """A runner as in a new process: visualizers, too, outlive the one before."""
-    for visualizer in (Visualizer, SegLocalVisualizer, DetLocalVisualizer):
-        visualizer._instance_dict.clear()
+    forget_visualizers()
     return build_runner(cfg, partial_checkpoint)
 
 
