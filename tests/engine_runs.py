@@ -58,7 +58,6 @@ def run(
     optim_wrapper=None,
     param_scheduler=None,
     runner_class=Runner,
-    log_level='ERROR',
     **kwargs,
 ):
     """Train ``model`` (by default a SmallModel, always the same); return the runner."""
@@ -85,7 +84,7 @@ def run(
         param_scheduler=param_scheduler
         or dict(type='CosineAnnealingLR', T_max=32, by_epoch=False),
         randomness=dict(seed=0),
-        log_level=log_level,
+        log_level='ERROR',
         experiment_name=f'{work_dir.name}-{id(loader)}',
         **kwargs,
     )

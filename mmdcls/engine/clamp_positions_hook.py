@@ -8,8 +8,6 @@ from mmengine.runner import Runner
 from mmdcls.layers import named_dcls_layers
 from mmdcls.registry import HOOKS
 
-from .optim_wrapper_constructor import warn_of_absolute_rates
-
 
 @HOOKS.register_module()
 class ClampPositionsHook(Hook):
@@ -31,7 +29,7 @@ class ClampPositionsHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Clamp once at the start (checkpoints may hold positions beyond the kernel).
 
-        Also looks whether the positions are trained, and at the rate they should be.
+        Also looks whether the positions are trained.
 
         Raises:
             ValueError: If a trainable position tensor is in no param group.
@@ -48,7 +46,6 @@ class ClampPositionsHook(Hook):
                     f'{name}.positions is in no param group of the optimizer; use '
                     "constructor='mmdcls.DCLSOptimWrapperConstructor' in optim_wrapper."
                 )
-        warn_of_absolute_rates(runner.param_schedulers or ())
         self._clamp(runner)
 
     def after_train_iter(

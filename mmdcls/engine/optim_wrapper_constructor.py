@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
-from mmengine.optim.scheduler.param_scheduler import (
-    OneCycleParamScheduler,
-    _ParamScheduler,
-)
 from torch import nn
+from torch.optim import Optimizer
 
-from mmdcls.layers import iter_dcls_layers
+from mmdcls.layers import DCLSConvNd, iter_dcls_layers
 from mmdcls.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 DECAY_TYPES = ('layer_wise', 'stage_wise')
@@ -24,12 +20,12 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Give positions a learning rate and a weight decay of their own.
 
     Paper §3: positions get no weight decay, which would pull them to the centre, and
-    five times the learning rate of the weights under the same schedule (a schedule that
-    sets absolute rates undoes this: see :func:`warn_of_absolute_rates`). Positions are
-    found by the layer that owns them; a tensor shared by several layers enters one
-    group, as its first owner's. The multipliers apply on top of whatever learning rate
-    the parameter would have got otherwise. ``sigma`` of the interpolations that have
-    one is spared weight decay like the positions and keeps the usual learning rate.
+    five times the learning rate of the weights, under any schedule (see
+    :func:`keep_position_rates`). Positions are found by the layer that owns them; a
+    tensor shared by several layers enters one group, as its first owner's. The
+    multipliers apply on top of whatever learning rate the parameter would have got
+    otherwise. ``sigma`` of the interpolations that have one is spared weight decay like
+    the positions and keeps the usual learning rate.
 
     ``paramwise_cfg`` accepts, besides everything mmengine's
     :class:`DefaultOptimWrapperConstructor` does:
@@ -77,12 +73,15 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer wrapper for ``model``, which may be wrapped for DDP."""
         module = getattr(model, 'module', model)
+        layers = list(iter_dcls_layers(module))
         self._owners = {}
-        for layer in iter_dcls_layers(module):
+        for layer in layers:
             for name, param in layer.named_parameters(recurse=False):
                 if name in ('positions', 'sigma'):
                     self._owners[param] = name
-        return super().__call__(model)
+        optim_wrapper = super().__call__(model)
+        keep_position_rates(optim_wrapper.optimizer, layers)
+        return optim_wrapper
 
     def add_params(
         self,
@@ -174,24 +173,35 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return self.num_layers + 1
 
 
-def warn_of_absolute_rates(schedulers: Iterable[_ParamScheduler]) -> None:
-    """Log which schedules bring all param groups to one learning rate.
+def keep_position_rates(optimizer: Optimizer, layers: Iterable[DCLSConvNd]) -> None:
+    """Have positions keep their ratio to the learning rate of their layer's weight.
 
-    With an ``eta_min`` above 0, or in one cycle, every group ends at the same number,
-    whatever its factor.
+    The ratio is that of now. Schedules that multiply learning rates would keep it by
+    themselves; one with an ``eta_min`` above 0, or in one cycle, brings all param
+    groups to the same rate. So positions are given theirs before each step of
+    ``optimizer``. Layers whose weight is not trained are left to the schedule.
 
     Args:
-        schedulers: Of the learning rate or of anything else.
+        optimizer: Has positions and weights in param groups apart.
+        layers: Where positions are shared, the first owner's weight counts.
     """
-    for scheduler in schedulers:
-        one_cycle = isinstance(scheduler, OneCycleParamScheduler)
-        key = 'eta_max' if one_cycle else 'eta_min'
-        value = getattr(scheduler, key, None)
-        if scheduler.param_name == 'lr' and value:
-            print_log(
-                f'{type(scheduler).__name__} with {key}={value} sets one learning '
-                'rate for all param groups, so that positions do not keep their '
-                'factor of it; an eta_min_ratio keeps it.',
-                logger='current',
-                level=logging.WARNING,
-            )
+    rates = [group['lr'] for group in optimizer.param_groups]
+    group_of = {
+        id(param): index
+        for index, group in enumerate(optimizer.param_groups)
+        for param in group['params']
+    }
+    # By index: loading a state dict replaces the groups.
+    ratios: dict[int, tuple[int, float]] = {}
+    for layer in layers:
+        positions = group_of.get(id(layer.positions))
+        weight = group_of.get(id(layer.weight))
+        if None not in (positions, weight) and rates[weight]:
+            ratios.setdefault(positions, (weight, rates[positions] / rates[weight]))
+
+    def set_rates(optimizer, args, kwargs):
+        groups = optimizer.param_groups
+        for positions, (weight, ratio) in ratios.items():
+            groups[positions]['lr'] = ratio * groups[weight]['lr']
+
+    optimizer.register_step_pre_hook(set_rates)

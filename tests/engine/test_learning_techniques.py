@@ -9,17 +9,8 @@ from backbone_training import gradients, make_batch, make_model, train_in_parall
 from engine_runs import SmallModel, run
 from mmengine.hooks import Hook
 from mmengine.model import ExponentialMovingAverage
-from mmengine.optim import (
-    AmpOptimWrapper,
-    CosineAnnealingLR,
-    ExponentialLR,
-    LinearLR,
-    MultiStepLR,
-    OptimWrapper,
-    PolyLR,
-    build_optim_wrapper,
-)
-from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
+from mmengine.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
 from mmengine.runner import load_checkpoint, save_checkpoint
 from tolerances import assert_close
 from torch import nn
@@ -216,86 +207,90 @@ def test_positions_start_as_the_paper_says(make, position_init, std):
 
 
 SCHEDULERS = {
-    'poly': lambda optimizer: PolyLR(optimizer, end=10, power=0.9, by_epoch=False),
-    'cosine': lambda optimizer: CosineAnnealingLR(
-        optimizer, T_max=10, eta_min_ratio=0.01, by_epoch=False
+    'poly': dict(type='PolyLR', end=10, power=0.9),
+    'poly to an absolute rate': dict(type='PolyLR', end=10, eta_min=0.03),
+    'cosine': dict(type='CosineAnnealingLR', T_max=10, eta_min_ratio=0.01),
+    'cosine to an absolute rate': dict(
+        type='CosineAnnealingLR', T_max=10, eta_min=0.03
     ),
-    'multi-step': lambda optimizer: MultiStepLR(
-        optimizer, milestones=[3, 7], by_epoch=False
-    ),
-    'linear': lambda optimizer: LinearLR(
-        optimizer, start_factor=1e-3, end=8, by_epoch=False
-    ),
-    'exponential': lambda optimizer: ExponentialLR(
-        optimizer, gamma=0.8, by_epoch=False
-    ),
+    'one cycle': dict(type='OneCycleLR', total_steps=10, eta_max=0.2),
+    'multi-step': dict(type='MultiStepLR', milestones=[3, 7]),
+    'linear': dict(type='LinearLR', start_factor=1e-3, end=8),
+    'exponential': dict(type='ExponentialLR', gamma=0.8),
 }
 
 
-@pytest.mark.parametrize(
-    'paramwise_cfg', [{}, dict(decay_rate=0.9, num_layers=6)], ids=str
-)
-@pytest.mark.parametrize('name', SCHEDULERS)
-def test_positions_keep_five_times_the_rate_under_a_scheduler(name, paramwise_cfg):
-    arch = dict(depths=[1, 1, 4, 1], channels=[4, 8, 12, 16])
-    model = nn.Module()
-    model.backbone = ConvNeXtDCLS(arch, dilated_kernel_size=5, kernel_count=3)
-    wrapper = build_optim_wrapper(
+def build_sgd(model, **paramwise_cfg):
+    return build_optim_wrapper(
         model,
         dict(
             constructor='mmdcls.DCLSOptimWrapperConstructor',
             optimizer=dict(type='SGD', lr=0.1),
             paramwise_cfg=paramwise_cfg,
         ),
+    ).optimizer
+
+
+def build_scheduler(name, optimizer):
+    return PARAM_SCHEDULERS.build(
+        dict(SCHEDULERS[name], by_epoch=False), default_args=dict(optimizer=optimizer)
     )
-    scheduler = SCHEDULERS[name](wrapper.optimizer)
-    names = {param: name for name, param in model.named_parameters()}
-    seen = set()
-    for _ in range(9):
-        wrapper.optimizer.step()
-        scheduler.step()
-        rates = {
-            names[param]: group['lr']
-            for group in wrapper.optimizer.param_groups
-            for param in group['params']
-        }
-        positions = [key for key in rates if key.endswith('.positions')]
-        assert len(positions) == 4
-        for key in positions:
-            weight = rates[key.replace('positions', 'weight')]
-            assert rates[key] == pytest.approx(5 * weight, rel=1e-9)
-        seen.add(round(weight, 9))
-    assert len(seen) > 2
+
+
+def steps(layer, optimizer):
+    """How far one step moves a layer's weight and positions, all gradients being 1."""
+    before = [layer.weight.detach().clone(), layer.positions.detach().clone()]
+    for group in optimizer.param_groups:
+        for param in group['params']:
+            param.grad = torch.ones_like(param)
+    optimizer.step()
+    after = layer.weight.detach(), layer.positions.detach()
+    return [float((old - new).mean()) for old, new in zip(before, after, strict=True)]
 
 
 @pytest.mark.parametrize(
-    'scheduler, warning',
-    [
-        (dict(type='CosineAnnealingLR', T_max=8, eta_min=1e-3), 'CosineAnnealingLR'),
-        (dict(type='PolyLR', end=8, eta_min=1e-3), 'PolyLR with eta_min=0.001'),
-        (dict(type='OneCycleLR', total_steps=8, eta_max=0.1), 'OneCycleLR'),
-        (dict(type='PolyLR', end=8), None),
-        (dict(type='CosineAnnealingLR', T_max=8, eta_min_ratio=0.1), None),
-        (dict(type='CosineAnnealingMomentum', T_max=8, eta_min=0.5), None),
-    ],
-    ids=str,
+    'paramwise_cfg', [{}, dict(decay_rate=0.9, num_layers=6)], ids=str
 )
-def test_schedules_that_undo_the_factor_are_named(scheduler, warning, tmp_path, capsys):
-    runner = run(
-        tmp_path,
-        param_scheduler=dict(scheduler, by_epoch=False),
-        log_level='WARNING',
-        custom_hooks=[CLAMP],
-    )
-    groups = {
-        id(group['params'][0]): group['lr']
-        for group in runner.optim_wrapper.optimizer.param_groups
-    }
-    positions = groups.pop(id(runner.model.conv.positions))
-    others = set(groups.values())
-    assert len(others) == 1
-    keeps = positions == pytest.approx(5 * others.pop(), rel=1e-6)
-    assert keeps == (warning is None)
-    log = capsys.readouterr().out
-    assert ('do not keep their factor' in log) == (warning is not None)
-    assert (warning or '') in log
+@pytest.mark.parametrize('name', SCHEDULERS)
+def test_positions_step_five_times_as_far_under_a_scheduler(name, paramwise_cfg):
+    arch = dict(depths=[1, 1, 4, 1], channels=[4, 8, 12, 16])
+    model = nn.Module()
+    model.backbone = ConvNeXtDCLS(arch, dilated_kernel_size=5, kernel_count=3)
+    model.double()
+    optimizer = build_sgd(model, **paramwise_cfg)
+    scheduler = build_scheduler(name, optimizer)
+    layers = {id(layer.positions): layer for layer in iter_dcls_layers(model)}
+    # Stage 3 shares its positions: they go by its first block's weight.
+    first = [model.backbone.stages[i][0].depthwise_conv for i in range(4)]
+    assert len(layers) == 4
+    rates = set()
+    for step in range(9):
+        weight, positions = steps(first[step % 4], optimizer)
+        assert positions == pytest.approx(5 * weight, rel=1e-9)
+        scheduler.step()
+        rates.add(round(optimizer.param_groups[0]['lr'], 9))
+    assert len(rates) > 2
+
+
+def test_the_factor_outlives_a_resumed_optimizer():
+    model = SharingModel().double()
+    before = build_sgd(model)
+    build_scheduler('one cycle', before)
+    before.step()
+    optimizer = build_sgd(model)
+    optimizer.load_state_dict(before.state_dict())
+    scheduler = build_scheduler('one cycle', optimizer)
+    for _ in range(3):
+        weight, positions = steps(model.conv[0], optimizer)
+        assert positions == pytest.approx(5 * weight, rel=1e-9)
+        scheduler.step()
+
+
+def test_positions_whose_weight_is_frozen_follow_the_schedule():
+    model = SharingModel()
+    model.conv[0].weight.requires_grad_(False)
+    model.conv[1].weight.requires_grad_(False)
+    optimizer = build_sgd(model)
+    optimizer.step()
+    rates = {id(group['params'][0]): group['lr'] for group in optimizer.param_groups}
+    assert rates[id(model.conv[0].positions)] == pytest.approx(0.5)

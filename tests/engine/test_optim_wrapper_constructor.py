@@ -111,20 +111,6 @@ def test_frozen_positions_are_in_no_group():
         assert any('stages.1' in name for name in names)
 
 
-def test_positions_keep_their_factor_under_a_scheduler():
-    from mmengine.optim import PolyLR
-
-    model = Detector(convnext_dcls(SMALL))
-    optim_wrapper = build(model)
-    scheduler = PolyLR(optim_wrapper.optimizer, eta_min=0.0, by_epoch=False, end=10)
-    for _ in range(5):
-        optim_wrapper.optimizer.step()
-        scheduler.step()
-        actual = options(model, optim_wrapper)
-        positions = actual['backbone.stages.0.0.depthwise_conv.positions'][0]
-        assert positions == pytest.approx(5 * actual['head.weight'][0])
-
-
 @pytest.mark.parametrize(
     'paramwise_cfg, message',
     [
