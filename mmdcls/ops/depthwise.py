@@ -1,12 +1,11 @@
 """Depthwise convolution with large kernels: one function, several backends."""
 
-import contextlib
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .autocast import has_autocast, without_autocast
 from .backends import BACKENDS
 from .backends.choices import CHOICES, DEFAULTS, MAP_SIZES
 
@@ -78,7 +77,7 @@ class DepthwiseConv2dFunction(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.padding, ctx.crop, ctx.backend = padding, crop, backend
         run = choose_backend('forward', x, weight.shape[2:], padding, backend)
-        with _without_autocast(x.device.type):
+        with without_autocast(x.device.type):
             return run.forward(x, weight, bias, padding)
 
     @staticmethod
@@ -88,7 +87,7 @@ class DepthwiseConv2dFunction(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         kernel_size, padding = weight.shape[2:], ctx.padding
         grad_x = grad_kernel = grad_bias = None
-        with _without_autocast(x.device.type):
+        with without_autocast(x.device.type):
             if ctx.needs_input_grad[0]:
                 run = choose_backend(
                     'grad_input', grad_output, kernel_size, padding, ctx.backend
@@ -157,9 +156,7 @@ def _nearest(size, candidates):
 def _autocast(*tensors):
     """Cast as autocast does for ``F.conv2d``."""
     device = tensors[0].device.type
-    if not (
-        torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    ):
+    if not (has_autocast(device) and torch.is_autocast_enabled(device)):
         return tensors
     dtype = torch.get_autocast_dtype(device)
     return tuple(
@@ -170,12 +167,6 @@ def _autocast(*tensors):
         else tensor
         for tensor in tensors
     )
-
-
-def _without_autocast(device):
-    if torch.amp.is_autocast_available(device):
-        return torch.autocast(device, enabled=False)
-    return contextlib.nullcontext()
 
 
 def _pair(padding):

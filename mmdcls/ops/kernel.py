@@ -8,13 +8,14 @@ a kernel per element.
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from .autocast import without_autocast
 
 INTERPOLATIONS = ('bilinear', 'triangle', 'gaussian')
 
@@ -168,7 +169,7 @@ def _spread(weight, positions, width, kernel_size, interpolation):
     rest = others[0]
     for factor in others[1:]:
         rest = (rest.unsqueeze(-2) * factor.unsqueeze(-3)).flatten(-3, -2)
-    with _without_autocast(weight.device.type):
+    with without_autocast(weight.device.type):
         return first @ rest.mT
 
 
@@ -204,12 +205,6 @@ def _distance(position, size):
     """From each element to each point of one axis, ``(rows, size, m)``."""
     point = torch.arange(size, dtype=position.dtype, device=position.device)
     return point.unsqueeze(-1) - (position + size // 2).unsqueeze(-2)
-
-
-def _without_autocast(device_type):
-    if torch.amp.is_autocast_available(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()  # the meta device has none
 
 
 def _check_arguments(weight, positions, kernel_size, interpolation, sigma):
