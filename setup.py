@@ -32,7 +32,7 @@ ONEDL = [
     'regex',
 ]
 
-INSTALL_REQUIRES = ['torch>=2.6', 'numpy>=1.24', 'matplotlib>=3.7', 'rich>=13']
+INSTALL_REQUIRES = ['torch>=2.8', 'numpy>=1.24', 'matplotlib>=3.7', 'rich>=13']
 EXTRAS_REQUIRE = {
     'openmmlab': OPENMMLAB,
     'onedl': ONEDL,
