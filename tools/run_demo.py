@@ -20,6 +20,7 @@ from mmengine.config import Config, DictAction
 from rich.console import Console
 from rich.table import Table
 
+from mmdcls.engine.launch import read_config
 from mmdcls.files import written_whole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -204,7 +205,7 @@ def load_config(name: str, options: list[str]) -> Config:
     """The config as tools/train.py would read it."""
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
-    cfg = Config.fromfile(ROOT / TASKS[name]['config'])
+    cfg = read_config(str(ROOT / TASKS[name]['config']))
     cfg.merge_from_dict(parser.parse_args(options).cfg_options)
     return cfg
 

@@ -1,3 +1,4 @@
+from . import external_configs  # noqa: F401, finds mmseg's configs
 from .checkpoint import CheckpointError, read_checkpoint
 from .clamp_positions_hook import ClampPositionsHook
 from .cpu_runner import CPURunner
