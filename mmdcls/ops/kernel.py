@@ -184,6 +184,10 @@ class _SpreadFactor(Function):
             factor = distance.abs_().neg_().add_(width.unsqueeze(-2)).relu_()
         else:
             factor = distance.div_(width.unsqueeze(-2)).square_().mul_(-0.5).exp_()
+            # Products of what is smaller are no normal numbers: far below rounding,
+            # and a processor takes many times as long for each.
+            smallest = torch.finfo(factor.dtype).tiny ** 0.4
+            factor = F.threshold_(factor, smallest, 0.0)
         ctx.save_for_backward(position, width, factor)
         return factor
 

@@ -211,6 +211,20 @@ def test_arithmetic_is_in_float32_at_least(interpolation, dtype):
     assert {grad.dtype for grad in gradients_of(kernel, arguments)} == {dtype}
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_gaussian_kernel_has_no_subnormal_numbers(dtype):
+    # A processor takes many times as long to multiply with them.
+    torch.manual_seed(0)
+    weight = torch.randn(64, 1, 34, dtype=dtype)
+    positions = torch.randn(2, 64, 1, 34, dtype=dtype)
+    sigma = torch.full_like(positions, 0.0)
+    kernel = construct_kernel(
+        weight, positions, (31, 31), interpolation='gaussian', sigma=sigma
+    )
+    assert (kernel == 0).any() and (kernel != 0).any()
+    assert not ((kernel != 0) & (kernel.abs() < torch.finfo(dtype).tiny)).any()
+
+
 def test_positions_of_higher_precision_are_used():
     weight, positions, _ = make_arguments((7, 7))
     kernel = construct_kernel(weight.float(), positions, (7, 7))
