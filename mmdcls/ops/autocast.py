@@ -7,8 +7,10 @@ import torch
 
 def has_autocast(device_type: str) -> bool:
     """Whether a device type has autocast; the meta device has none."""
-    # PyTorch 2.8 cannot trace the question; what is compiled for has it.
-    return torch.compiler.is_compiling() or torch.amp.is_autocast_available(device_type)
+    if torch.compiler.is_compiling():
+        # PyTorch 2.8 cannot trace the question below.
+        return device_type != 'meta'
+    return torch.amp.is_autocast_available(device_type)
 
 
 def without_autocast(device_type: str) -> AbstractContextManager:

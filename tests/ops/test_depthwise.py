@@ -273,10 +273,14 @@ def test_compiles_under_autocast():
     assert output.dtype == torch.bfloat16
 
 
-def test_runs_on_meta_tensors():
+@pytest.mark.parametrize('compiled', [False, True])
+def test_runs_on_meta_tensors(compiled):
     x = torch.empty(2, 3, 8, 9, device='meta')
     weight = torch.empty(3, 1, 5, 5, device='meta', requires_grad=True)
-    output = depthwise_conv2d(x, weight, padding=2)
+    run = depthwise_conv2d
+    if compiled:
+        run = torch.compile(run, backend='eager', fullgraph=True)
+    output = run(x, weight, padding=2)
     output.sum().backward()
     assert output.shape == (2, 3, 8, 9) and weight.grad.shape == weight.shape
 
