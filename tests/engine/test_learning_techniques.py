@@ -237,15 +237,19 @@ def build_scheduler(name, optimizer):
     )
 
 
-def steps(layer, optimizer):
-    """How far one step moves a layer's weight and positions, all gradients being 1."""
-    before = [layer.weight.detach().clone(), layer.positions.detach().clone()]
+def step_sizes(layers, optimizer):
+    """How far a step moves each layer's weight and positions, gradients being 1."""
+    params = [param for layer in layers for param in (layer.weight, layer.positions)]
+    before = [param.detach().clone() for param in params]
     for group in optimizer.param_groups:
         for param in group['params']:
             param.grad = torch.ones_like(param)
     optimizer.step()
-    after = layer.weight.detach(), layer.positions.detach()
-    return [float((old - new).mean()) for old, new in zip(before, after, strict=True)]
+    moved = [
+        float((old - param.detach()).mean())
+        for old, param in zip(before, params, strict=True)
+    ]
+    return list(zip(moved[::2], moved[1::2], strict=True))
 
 
 @pytest.mark.parametrize(
@@ -259,14 +263,14 @@ def test_positions_step_five_times_as_far_under_a_scheduler(name, paramwise_cfg)
     model.double()
     optimizer = build_sgd(model, **paramwise_cfg)
     scheduler = build_scheduler(name, optimizer)
-    layers = {id(layer.positions): layer for layer in iter_dcls_layers(model)}
-    # Stage 3 shares its positions: they go by its first block's weight.
-    first = [model.backbone.stages[i][0].depthwise_conv for i in range(4)]
-    assert len(layers) == 4
+    # A stage shares its positions: they go by its first block's weight.
+    layers = [stage[0].depthwise_conv for stage in model.backbone.stages]
     rates = set()
-    for step in range(9):
-        weight, positions = steps(first[step % 4], optimizer)
-        assert positions == pytest.approx(5 * weight, rel=1e-9)
+    for _ in range(9):
+        sizes = step_sizes(layers, optimizer)
+        assert len(sizes) == 4
+        for weight, positions in sizes:
+            assert positions == pytest.approx(5 * weight, rel=1e-9)
         scheduler.step()
         rates.add(round(optimizer.param_groups[0]['lr'], 9))
     assert len(rates) > 2
@@ -281,7 +285,7 @@ def test_the_factor_outlives_a_resumed_optimizer():
     optimizer.load_state_dict(before.state_dict())
     scheduler = build_scheduler('one cycle', optimizer)
     for _ in range(3):
-        weight, positions = steps(model.conv[0], optimizer)
+        ((weight, positions),) = step_sizes([model.conv[0]], optimizer)
         assert positions == pytest.approx(5 * weight, rel=1e-9)
         scheduler.step()
 

@@ -217,7 +217,7 @@ def test_gaussian_kernel_has_no_subnormal_numbers(dtype):
     torch.manual_seed(0)
     weight = torch.randn(64, 1, 34, dtype=dtype)
     positions = torch.randn(2, 64, 1, 34, dtype=dtype)
-    sigma = torch.full_like(positions, 0.0)
+    sigma = torch.zeros_like(positions)
     kernel = construct_kernel(
         weight, positions, (31, 31), interpolation='gaussian', sigma=sigma
     )
