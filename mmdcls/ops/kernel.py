@@ -81,7 +81,9 @@ def construct_kernel(
     else:
         width = sigma.to(dtype).reshape(positions.shape).abs()
         width = width + SMALLEST_WIDTH[interpolation]
-        kernel = _spread(elements, positions, width, kernel_size, interpolation)
+        kernel = _SpreadKernel.apply(
+            elements, positions, width, kernel_size, interpolation
+        )
     return kernel.reshape(*batch, *kernel_size).to(weight.dtype)
 
 
@@ -152,57 +154,88 @@ def _interpolate(corners, fractions):
     return corners
 
 
-def _spread(weight, positions, width, kernel_size, interpolation):
-    """As ``_BilinearKernel``, for factors that reach over the whole of each axis."""
-    factors = [
-        _SpreadFactor.apply(*along, interpolation)
-        for along in zip(positions, width, kernel_size, strict=True)
-    ]
-    total = 1
-    for factor in factors:
-        total = total * factor.sum(-2)
-    scale = weight / (total + _NORMALIZATION_EPS)
-    first, *others = factors
-    first = first * scale.unsqueeze(-2)
-    if not others:
-        return first.sum(-1)
-    rest = others[0]
-    for factor in others[1:]:
-        rest = (rest.unsqueeze(-2) * factor.unsqueeze(-3)).flatten(-3, -2)
-    with without_autocast(weight.device.type):
-        return first @ rest.mT
+class _SpreadKernel(Function):
+    """As ``_BilinearKernel``, for elements that reach over the whole kernel.
 
-
-class _SpreadFactor(Function):
-    """What each point of one axis gets of each element, ``(rows, size, m)``."""
+    What an element gives to each point is a product of one factor per axis.
+    """
 
     @staticmethod
-    def forward(ctx, position, width, size, interpolation):
-        ctx.size, ctx.interpolation = size, interpolation
-        distance = _distance(position, size)
-        if interpolation == 'triangle':
-            factor = distance.abs_().neg_().add_(width.unsqueeze(-2)).relu_()
-        else:
-            factor = distance.div_(width.unsqueeze(-2)).square_().mul_(-0.5).exp_()
-            # Products of what is smaller are no normal numbers: far below rounding,
-            # and a processor takes many times as long for each.
-            smallest = torch.finfo(factor.dtype).tiny ** 0.4
-            factor = F.threshold_(factor, smallest, 0.0)
-        ctx.save_for_backward(position, width, factor)
-        return factor
+    def forward(ctx, weight, positions, width, kernel_size, interpolation):
+        factors = [
+            _factor(*along, interpolation)
+            for along in zip(positions, width, kernel_size, strict=True)
+        ]
+        totals = [factor.sum(-2) for factor in factors]
+        norm = math.prod(totals) + _NORMALIZATION_EPS
+        ctx.save_for_backward(weight, positions, width, norm, *factors, *totals)
+        ctx.interpolation = interpolation
+        first = factors[0] * (weight / norm).unsqueeze(-2)
+        with without_autocast(weight.device.type):
+            kernel = first @ _outer(factors[1:], weight).mT
+        return kernel.reshape(len(weight), *kernel_size)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
-        position, width, factor = ctx.saved_tensors
-        distance = _distance(position, ctx.size)
-        if ctx.interpolation == 'triangle':
-            grad = grad * (factor > 0)
-            grad_width = grad.sum(-2)
-            return grad.mul_(distance.sign_()).sum(-2), grad_width, None, None
-        grad = (grad * factor).mul_(distance)
-        grad_position = grad.sum(-2) / width**2
-        return grad_position, grad.mul_(distance).sum(-2) / width**3, None, None
+    def backward(ctx, grad_kernel):
+        weight, positions, width, norm, *saved = ctx.saved_tensors
+        factors, totals = saved[: len(positions)], saved[len(positions) :]
+        scale = weight / norm
+        grad_weight, grad_positions, grad_widths = None, [], []
+        for axis, factor in enumerate(factors):
+            others = _outer(factors[:axis] + factors[axis + 1 :], weight)
+            shape = *factor.shape[:2], others.shape[1]
+            with without_autocast(weight.device.type):
+                grad = grad_kernel.movedim(axis + 1, 1).reshape(shape) @ others
+            if grad_weight is None:
+                grad_weight = (grad * factor).sum(-2) / norm
+                grad_norm = -grad_weight * scale
+            # A factor counts in the kernel and, through its total, in the norm.
+            grad_total = grad_norm * math.prod(totals[:axis] + totals[axis + 1 :])
+            torch.addcmul(grad_total.unsqueeze(-2), grad, scale.unsqueeze(-2), out=grad)
+            grad_position, grad_width = _factor_backward(
+                grad, factor, positions[axis], width[axis], ctx.interpolation
+            )
+            grad_positions.append(grad_position)
+            grad_widths.append(grad_width)
+        grad_positions, grad_widths = map(torch.stack, (grad_positions, grad_widths))
+        return grad_weight, grad_positions, grad_widths, None, None
+
+
+def _factor(position, width, size, interpolation):
+    """What each point of one axis gets of each element, ``(rows, size, m)``."""
+    distance = _distance(position, size)
+    if interpolation == 'triangle':
+        torch.sub(width.unsqueeze(-2), distance.abs_(), out=distance)
+        return distance.relu_()
+    exponent = distance.div_(width.unsqueeze(-2)).square_().mul_(-0.5)
+    # Products of what is smaller are no normal numbers: far below rounding, and a
+    # processor takes many times as long for each, and for the exponential itself.
+    smallest = torch.finfo(exponent.dtype).tiny ** 0.4
+    factor = exponent.clamp_min_(math.log(smallest) - 1).exp_()
+    return F.threshold_(factor, smallest, 0.0)
+
+
+def _factor_backward(grad, factor, position, width, interpolation):
+    """Gradients ``(rows, m)`` of position and width; overwrites ``grad``."""
+    distance = _distance(position, factor.shape[-2])
+    if interpolation == 'triangle':
+        # The gradient of the ReLU, where it is: passes over memory are what costs.
+        torch.ops.aten.threshold_backward.grad_input(grad, factor, 0, grad_input=grad)
+        grad_width = grad.sum(-2)
+        return grad.mul_(distance.sign_()).sum(-2), grad_width
+    grad_position = grad.mul_(factor).mul_(distance).sum(-2) / width**2
+    return grad_position, grad.mul_(distance).sum(-2) / width**3
+
+
+def _outer(factors, like):
+    """Products of the factors of some axes, ``(rows, product of sizes, m)``."""
+    if not factors:
+        return like.new_ones(like.shape[0], 1, like.shape[1])
+    product, *others = factors
+    for factor in others:
+        product = (product.unsqueeze(-2) * factor.unsqueeze(-3)).flatten(-3, -2)
+    return product
 
 
 def _distance(position, size):

@@ -243,9 +243,28 @@ def test_autocast_has_no_effect(interpolation):
         )
 
     expected = construct()
+    wanted = gradients_of(expected, arguments)
     with torch.autocast('cpu', torch.bfloat16):
         kernel = construct()
+        actual = gradients_of(kernel, arguments)
     assert torch.equal(kernel, expected)
+    assert all(map(torch.equal, actual, wanted))
+
+
+@pytest.mark.parametrize('interpolation', INTERPOLATIONS)
+@pytest.mark.parametrize('kernel_size', [(6,), (5, 4), (3, 2, 4)], ids=str)
+def test_a_kept_graph_gives_the_same_gradients_again(kernel_size, interpolation):
+    weight, positions, sigma = make_arguments(kernel_size, interpolation=interpolation)
+    inputs = [x for x in (weight, positions, sigma) if x is not None]
+    kernel = construct_kernel(
+        weight, positions, kernel_size, interpolation=interpolation, sigma=sigma
+    )
+    grad = torch.randn_like(kernel)
+    before = grad.clone()
+    first = torch.autograd.grad(kernel, inputs, grad, retain_graph=True)
+    second = torch.autograd.grad(kernel, inputs, grad)
+    assert all(map(torch.equal, first, second))
+    assert torch.equal(grad, before)
 
 
 @pytest.mark.parametrize('interpolation', INTERPOLATIONS)
@@ -276,16 +295,17 @@ def test_memory_for_the_backward_pass_does_not_grow_with_the_kernel():
     assert 0 < saved_numbers(31) == saved_numbers(3)
 
 
-def test_compiled_with_fullgraph():
-    weight, positions, _ = make_arguments((5, 4), dtype=torch.float32)
+@pytest.mark.parametrize('interpolation', INTERPOLATIONS)
+def test_compiled_with_fullgraph(interpolation):
+    arguments = make_arguments((5, 4), interpolation=interpolation, dtype=torch.float32)
+    weight, positions, sigma = arguments
+    options = {'interpolation': interpolation, 'sigma': sigma}
     compiled = torch.compile(construct_kernel, fullgraph=True, backend='aot_eager')
-    kernel = compiled(weight, positions, (5, 4))
-    expected = construct_kernel(weight, positions, (5, 4))
+    kernel = compiled(weight, positions, (5, 4), **options)
+    expected = construct_kernel(weight, positions, (5, 4), **options)
     assert_close(kernel, expected, 'kernel')
     for one, other in zip(
-        gradients_of(kernel, (weight, positions)),
-        gradients_of(expected, (weight, positions)),
-        strict=True,
+        gradients_of(kernel, arguments), gradients_of(expected, arguments), strict=True
     ):
         assert_close(one, other, 'gradient')
 

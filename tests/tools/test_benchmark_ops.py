@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmdcls.ops import backends
+from mmdcls.ops.kernel import INTERPOLATIONS
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / 'tools' / 'analysis_tools' / 'benchmark_ops.py'
 
@@ -71,8 +74,22 @@ def test_report_has_every_stage_and_its_sum(report):
 def test_report_compares_growth_and_construction(report):
     growth = {row['kernel_size']: row['ratio'] for row in report[0]['growth']}
     assert growth[17] == 1
-    construction = {row['name']: row for row in report[0]['construction']}
-    assert construction['dcls']['peak_mb'] > 0
+    construction = [row for row in report[0]['construction'] if row['name'] == 'dcls']
+    assert [row['interpolation'] for row in construction] == list(INTERPOLATIONS)
+    assert all(row['ms'] > 0 and row['peak_mb'] > 0 for row in construction)
+
+
+@pytest.mark.parametrize('interpolation', INTERPOLATIONS)
+def test_released_layer_builds_the_same_kernel(benchmark, interpolation):
+    layer = benchmark.DCLSLayer(4, 9, 5, interpolation)
+    grad_kernel = torch.randn_like(layer.construct_kernel())
+    ours = benchmark.construction_step(layer, grad_kernel)()
+    released = benchmark.released_layer(layer)
+    theirs = benchmark.construction_step(released, grad_kernel)()
+    assert len(ours) == len(theirs) == (2 if interpolation == 'bilinear' else 3)
+    kernel = released.DCK(released.weight, released.P, released.SIG)
+    torch.testing.assert_close(layer.construct_kernel(), kernel.reshape(4, 1, 9, 9))
+    torch.testing.assert_close(ours[0], theirs[0])
 
 
 def test_markdown_tables_are_complete(report):
@@ -88,7 +105,7 @@ def test_tune_writes_a_table_that_can_be_imported(benchmark, tmp_path):
     content = {}
     exec(path.read_text(), content)
     table = content['CHOICES']['cpu', 'float32']
-    assert list(table) == list(benchmark.OPERATIONS)
+    assert list(table) == list(backends.OPERATIONS)
     for rows in table.values():
         assert list(rows) == [7, 17]
         assert all(len(names) == len(content['MAP_SIZES']) for names in rows.values())
@@ -106,7 +123,7 @@ def test_committed_table_is_what_the_tool_would_write(benchmark, tmp_path):
 
 
 def test_nothing_is_timed_when_parity_fails(benchmark, monkeypatch):
-    aten = benchmark.BACKENDS['aten']
+    aten = backends.BACKENDS['aten']
     forward = aten.forward
     monkeypatch.setattr(aten, 'forward', lambda *args: 1.01 * forward(*args))
     with pytest.raises(AssertionError, match='nothing was timed'):

@@ -12,9 +12,7 @@ busy machine slows all of them; compare the ratios.
 """
 
 import argparse
-import functools
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -24,10 +22,11 @@ from torch import nn
 
 # The script works from a clone, without an installation.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from ops_report import to_markdown  # noqa: E402
+from ops_report import to_markdown, write  # noqa: E402
 from ops_timing import (  # noqa: E402
     DCLSLayer,
     ReleasedDcls2d,
+    construction_step,
     copy_bandwidth,
     inference,
     interleaved,
@@ -36,16 +35,16 @@ from ops_timing import (  # noqa: E402
     released_layer,
     train_step,
 )
+from ops_tuning import tune, write_choices  # noqa: E402
 
-from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices  # noqa: E402
+from mmdcls.ops.backends import choices  # noqa: E402
+from mmdcls.ops.kernel import INTERPOLATIONS  # noqa: E402
 
 # Channels and map size of the stages of ConvNeXt-T at 224 x 224.
 STAGES = ((96, 56), (192, 28), (384, 14), (768, 7))
 KERNEL_SIZE, KERNEL_COUNT = 17, 34
 GROWTH_SIZES = (7, 11, 17, 21, 27, 31)
 TUNED_KERNEL_SIZES = (7, 17, 21, 31, 51)
-# By how much a backend must beat 'aten' to be chosen.
-TUNING_MARGIN = 0.95
 
 
 def check_parity(device: torch.device, dtype: torch.dtype) -> None:
@@ -209,113 +208,20 @@ def time_growth(options):
 def time_construction(options):
     """Kernel construction, forward and backward: time and peak memory."""
     channels, count = (1024, 40) if not options.quick else (16, 4)
-    layer = DCLSLayer(channels, KERNEL_SIZE, count).to(options.device)
-    parameters = [layer.weight, layer.positions]
-    grad_kernel = torch.randn_like(layer.construct_kernel())
-    steps = {
-        'dcls': lambda: torch.autograd.grad(
-            layer.construct_kernel(), parameters, grad_kernel
-        )
-    }
-    if ReleasedDcls2d is not None:
-        released = released_layer(layer)
-        steps['released'] = lambda: torch.autograd.grad(
-            released.DCK(released.weight, released.P, None),
-            [released.weight, released.P],
-            grad_kernel,
-        )
-    times = interleaved(steps, options.repetitions, options.device)
     rows = []
-    for name, step in steps.items():
-        row = {'name': name, 'ms': times[name]}
-        row['peak_mb'] = peak_memory(step, options.device) / 2**20
-        rows.append(row)
+    for interpolation in INTERPOLATIONS:
+        layer = DCLSLayer(channels, KERNEL_SIZE, count, interpolation)
+        layer = layer.to(options.device)
+        grad_kernel = torch.randn_like(layer.construct_kernel())
+        steps = {'dcls': construction_step(layer, grad_kernel)}
+        if ReleasedDcls2d is not None:
+            steps['released'] = construction_step(released_layer(layer), grad_kernel)
+        times = interleaved(steps, options.repetitions, options.device)
+        for name, step in steps.items():
+            row = {'interpolation': interpolation, 'name': name, 'ms': times[name]}
+            row['peak_mb'] = peak_memory(step, options.device) / 2**20
+            rows.append(row)
     return rows
-
-
-def tune(options):
-    """The fastest backend per operation, kernel size and map size.
-
-    Times count relative to those of 'aten', so that each batch size has the same say.
-    """
-    table = {
-        name: {size: [] for size in options.tuned_kernel_sizes} for name in OPERATIONS
-    }
-    channels_of = {size: channels for channels, size in options.stages}
-    for kernel_size in options.tuned_kernel_sizes:
-        for map_size in choices.MAP_SIZES:
-            total = {operation: {} for operation in OPERATIONS}
-            for batch_size in options.batch_sizes:
-                shape = (batch_size, channels_of[map_size], map_size, map_size)
-                for operation, times in time_backends(
-                    shape, kernel_size, options
-                ).items():
-                    for name, value in times.items():
-                        relative = value / times['aten'] / len(options.batch_sizes)
-                        total[operation].setdefault(name, 0)
-                        total[operation][name] += relative
-            for operation, times in total.items():
-                best = min(times, key=times.get)
-                if times[best] > TUNING_MARGIN:
-                    best = 'aten'
-                table[operation][kernel_size].append(best)
-                print(
-                    f'{kernel_size:3d} on {map_size:3d}, {operation}: {best};', end=''
-                )
-                print(''.join(f'  {name} {time:.2f}' for name, time in times.items()))
-    return table
-
-
-def time_backends(shape, kernel_size, options):
-    """Milliseconds of each operation on each backend that can run it."""
-    x = torch.randn(shape, device=options.device)
-    x = x.to(options.dtype, memory_format=torch.channels_last)
-    grad_output = torch.randn_like(x)
-    # Taps beyond the map are cut by depthwise_conv2d before a backend sees them.
-    k = min(kernel_size, 2 * shape[2] - 1)
-    weight = torch.randn(shape[1], 1, k, k, device=options.device).to(options.dtype)
-    size, padding = (k, k), (k // 2, k // 2)
-    arguments = {
-        'forward': (x, weight, None, padding),
-        'grad_input': (grad_output, weight, shape[2:], padding),
-        'grad_weight': (x, grad_output, size, padding),
-    }
-    times = {}
-    for operation in OPERATIONS:
-        contenders = {
-            name: functools.partial(getattr(backend, operation), *arguments[operation])
-            for name, backend in BACKENDS.items()
-            if name != 'implicit_gemm' and backend.can_run(operation, x, size, padding)
-        }
-        with torch.no_grad():
-            times[operation] = interleaved(
-                contenders, options.repetitions, options.device
-            )
-    return times
-
-
-def write_choices(path, key, table):
-    """Replace one entry of the table in ``path`` (``backends/choices.py``)."""
-    entries = dict(sorted((choices.CHOICES | {key: table}).items()))
-    lines = [f'"""{choices.__doc__}"""', '']
-    lines += [f'DEFAULTS = {choices.DEFAULTS!r}', f'MAP_SIZES = {choices.MAP_SIZES!r}']
-    lines += ['CHOICES = {']
-    for entry, operations in entries.items():
-        lines.append(f'    {entry!r}: {{')
-        for operation, rows in operations.items():
-            lines.append(f'        {operation!r}: {{')
-            for kernel_size, names in rows.items():
-                lines.append(f'            {kernel_size}: {tuple(names)!r},')
-            lines.append('        },')
-        lines.append('    },')
-    write(path, '\n'.join([*lines, '}', '']))
-
-
-def write(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` at once."""
-    temporary = path.with_name(path.name + '.tmp')
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -376,9 +282,8 @@ def main(arguments: list[str] | None = None) -> None:
         key = (options.device.type, str(options.dtype).removeprefix('torch.'))
         write_choices(options.choices, key, tune(options))
         return
-    if options.device.type == 'cuda':
-        options.copy_bandwidth = copy_bandwidth(options.device)
-    else:
+    options.copy_bandwidth = copy_bandwidth(options.device)
+    if options.device.type == 'cpu':
         options.product_rate = product_rate(options.dtype)
     report = {
         'environment': describe(options),
@@ -403,10 +308,10 @@ def describe(options):
         'dtype': str(options.dtype).removeprefix('torch.'),
         'repetitions': options.repetitions,
         'parity': 'passed',
+        'copy bandwidth, GB/s': round(options.copy_bandwidth / 1e9),
     }
     if device.type == 'cuda':
         description['device'] = torch.cuda.get_device_name(device)
-        description['copy bandwidth, GB/s'] = round(options.copy_bandwidth / 1e9)
     else:
         rate = round(options.product_rate / 1e9)
         description['matrix product, 1e9 multiply-adds/s'] = rate

@@ -1,5 +1,8 @@
 """The report of ``benchmark_ops.py`` in Markdown."""
 
+import os
+from pathlib import Path
+
 
 def to_markdown(report: dict, kernel_size: int, kernel_count: int) -> str:
     """The report as Markdown tables.
@@ -49,16 +52,21 @@ def to_markdown(report: dict, kernel_size: int, kernel_count: int) -> str:
         ],
     )
     lines += ['', '## Kernel construction, forward and backward', '']
-    ours = report['construction'][0]
+    ours = {
+        row['interpolation']: row
+        for row in report['construction']
+        if row['name'] == 'dcls'
+    }
     lines += table(
-        ['', 'ms', 'against dcls', 'peak MB', 'against dcls'],
+        ['interpolation', '', 'ms', 'against dcls', 'peak MB', 'against dcls'],
         [
             [
+                row['interpolation'],
                 row['name'],
                 f'{row["ms"]:.2f}',
-                f'{row["ms"] / ours["ms"]:.1f}',
+                f'{row["ms"] / ours[row["interpolation"]]["ms"]:.1f}',
                 f'{row["peak_mb"]:.2f}',
-                f'{row["peak_mb"] / ours["peak_mb"]:.1f}',
+                f'{row["peak_mb"] / ours[row["interpolation"]]["peak_mb"]:.1f}',
             ]
             for row in report['construction']
         ],
@@ -70,3 +78,10 @@ def table(header, rows):
     """The lines of a Markdown table."""
     cells = [header, ['---'] * len(header), *rows]
     return ['| ' + ' | '.join(map(str, row)) + ' |' for row in cells]
+
+
+def write(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` at once."""
+    temporary = path.with_name(path.name + '.tmp')
+    temporary.write_text(text)
+    os.replace(temporary, path)

@@ -1,5 +1,6 @@
 """What ``benchmark_ops.py`` times, and how it measures time and memory."""
 
+import functools
 import json
 import statistics
 import tempfile
@@ -17,6 +18,8 @@ try:
 except ImportError:
     ReleasedDcls2d = None
 
+RELEASED_VERSIONS = {'bilinear': 'v0', 'triangle': 'max', 'gaussian': 'gauss'}
+
 
 class DCLSLayer(nn.Module):
     """A depthwise DCLS layer built from the operators of ``mmdcls.ops`` alone.
@@ -25,20 +28,39 @@ class DCLSLayer(nn.Module):
         channels: Number of channels.
         kernel_size: Dilated kernel size, rows and columns alike.
         kernel_count: Elements per channel.
+        interpolation: As in ``mmdcls.ops.construct_kernel``.
     """
 
-    def __init__(self, channels: int, kernel_size: int, kernel_count: int):
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int,
+        kernel_count: int,
+        interpolation: str = 'bilinear',
+    ):
         super().__init__()
+        self.interpolation = interpolation
         self.kernel_size = (kernel_size, kernel_size)
         self.weight = nn.Parameter(torch.randn(channels, 1, kernel_count) / 6)
         positions = torch.randn(2, channels, 1, kernel_count) * kernel_size / 4
         limit = kernel_size // 2
         self.positions = nn.Parameter(positions.clamp(-limit, limit))
         self.bias = nn.Parameter(torch.zeros(channels))
+        # The widths that the released package starts with.
+        sigma = {'triangle': 0.0, 'gaussian': 0.23}.get(interpolation)
+        if sigma is not None:
+            sigma = nn.Parameter(torch.full_like(self.positions, sigma))
+        self.register_parameter('sigma', sigma)
 
     def construct_kernel(self) -> torch.Tensor:
         """The dense kernel, (channels, 1, rows, columns)."""
-        return construct_kernel(self.weight, self.positions, self.kernel_size)
+        return construct_kernel(
+            self.weight,
+            self.positions,
+            self.kernel_size,
+            interpolation=self.interpolation,
+            sigma=self.sigma,
+        )
 
     def forward(self, x: torch.Tensor, kernel: torch.Tensor | None = None):
         """Convolve ``x``, (N, channels, H, W), with ``kernel`` or a fresh one."""
@@ -59,13 +81,17 @@ def released_layer(layer: DCLSLayer) -> nn.Module:
         padding=size // 2,
         dilated_kernel_size=size,
         groups=channels,
-        version='v0',
+        version=RELEASED_VERSIONS[layer.interpolation],
         use_implicit_gemm=False,
     )
     released = released.to(layer.weight.device)
     with torch.no_grad():
         released.weight.copy_(layer.weight)
-        released.P.copy_(layer.positions)
+        # Its versions other than v0 put columns first.
+        first_axis = slice(None) if layer.sigma is None else [1, 0]
+        released.P.copy_(layer.positions[first_axis])
+        if layer.sigma is not None:
+            released.SIG.copy_(layer.sigma[first_axis])
         released.bias.copy_(layer.bias)
     return released
 
@@ -119,6 +145,20 @@ def train_step(
         return torch.autograd.grad(module(x), [x, *parameters], grad_output)
 
     return run
+
+
+def construction_step(
+    layer: nn.Module, grad_kernel: torch.Tensor
+) -> Callable[[], object]:
+    """A function that builds the kernel of a layer of either kind and all gradients."""
+    if isinstance(layer, DCLSLayer):
+        sources = layer.weight, layer.positions, layer.sigma
+        construct = layer.construct_kernel
+    else:
+        sources = layer.weight, layer.P, layer.SIG
+        construct = functools.partial(layer.DCK, *sources)
+    parameters = [source for source in sources if source is not None]
+    return lambda: torch.autograd.grad(construct(), parameters, grad_kernel)
 
 
 def copy_bandwidth(device: torch.device) -> float:

@@ -1,0 +1,94 @@
+"""How ``benchmark_ops.py --tune`` finds the fastest backends."""
+
+import argparse
+import functools
+from pathlib import Path
+
+import torch
+from ops_report import write
+from ops_timing import interleaved
+
+from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices
+
+# By how much a backend must beat 'aten' to be chosen.
+TUNING_MARGIN = 0.95
+
+
+def tune(options: argparse.Namespace) -> dict[str, dict[int, list[str]]]:
+    """The fastest backend per operation, kernel size and map size.
+
+    Times count relative to those of 'aten', so that each batch size has the same say.
+    """
+    table = {
+        name: {size: [] for size in options.tuned_kernel_sizes} for name in OPERATIONS
+    }
+    channels_of = {size: channels for channels, size in options.stages}
+    for kernel_size in options.tuned_kernel_sizes:
+        for map_size in choices.MAP_SIZES:
+            total = {operation: {} for operation in OPERATIONS}
+            for batch_size in options.batch_sizes:
+                shape = (batch_size, channels_of[map_size], map_size, map_size)
+                for operation, times in time_backends(
+                    shape, kernel_size, options
+                ).items():
+                    for name, value in times.items():
+                        relative = value / times['aten'] / len(options.batch_sizes)
+                        total[operation].setdefault(name, 0)
+                        total[operation][name] += relative
+            for operation, times in total.items():
+                best = min(times, key=times.get)
+                if times[best] > TUNING_MARGIN:
+                    best = 'aten'
+                table[operation][kernel_size].append(best)
+                print(
+                    f'{kernel_size:3d} on {map_size:3d}, {operation}: {best};', end=''
+                )
+                print(''.join(f'  {name} {time:.2f}' for name, time in times.items()))
+    return table
+
+
+def time_backends(
+    shape: tuple[int, ...], kernel_size: int, options: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """Milliseconds of each operation on each backend that can run it."""
+    x = torch.randn(shape, device=options.device)
+    x = x.to(options.dtype, memory_format=torch.channels_last)
+    grad_output = torch.randn_like(x)
+    # Taps beyond the map are cut by depthwise_conv2d before a backend sees them.
+    k = min(kernel_size, 2 * shape[2] - 1)
+    weight = torch.randn(shape[1], 1, k, k, device=options.device).to(options.dtype)
+    size, padding = (k, k), (k // 2, k // 2)
+    arguments = {
+        'forward': (x, weight, None, padding),
+        'grad_input': (grad_output, weight, shape[2:], padding),
+        'grad_weight': (x, grad_output, size, padding),
+    }
+    times = {}
+    for operation in OPERATIONS:
+        contenders = {
+            name: functools.partial(getattr(backend, operation), *arguments[operation])
+            for name, backend in BACKENDS.items()
+            if name != 'implicit_gemm' and backend.can_run(operation, x, size, padding)
+        }
+        with torch.no_grad():
+            times[operation] = interleaved(
+                contenders, options.repetitions, options.device
+            )
+    return times
+
+
+def write_choices(path: Path, key: tuple[str, str], table: dict) -> None:
+    """Replace one entry of the table in ``path`` (``backends/choices.py``)."""
+    entries = dict(sorted((choices.CHOICES | {key: table}).items()))
+    lines = [f'"""{choices.__doc__}"""', '']
+    lines += [f'DEFAULTS = {choices.DEFAULTS!r}', f'MAP_SIZES = {choices.MAP_SIZES!r}']
+    lines += ['CHOICES = {']
+    for entry, operations in entries.items():
+        lines.append(f'    {entry!r}: {{')
+        for operation, rows in operations.items():
+            lines.append(f'        {operation!r}: {{')
+            for kernel_size, names in rows.items():
+                lines.append(f'            {kernel_size}: {tuple(names)!r},')
+            lines.append('        },')
+        lines.append('    },')
+    write(path, '\n'.join([*lines, '}', '']))
