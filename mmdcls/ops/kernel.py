@@ -218,12 +218,12 @@ def _factor(position, width, size, interpolation):
 
 def _factor_backward(grad, factor, position, width, interpolation):
     """Gradients ``(rows, m)`` of position and width; overwrites ``grad``."""
-    distance = _distance(position, factor.shape[-2])
+    size = factor.shape[-2]
     if interpolation == 'triangle':
-        # The gradient of the ReLU, where it is: passes over memory are what costs.
-        torch.ops.aten.threshold_backward.grad_input(grad, factor, 0, grad_input=grad)
-        grad_width = grad.sum(-2)
-        return grad.mul_(distance.sign_()).sum(-2), grad_width
+        # Where the ReLU lets pass. A comparison would do, but is slow when compiled.
+        grad_width = grad.mul_(factor.sign()).sum(-2)
+        return grad.mul_(_distance(position, size).sign_()).sum(-2), grad_width
+    distance = _distance(position, size)
     grad_position = grad.mul_(factor).mul_(distance).sum(-2) / width**2
     return grad_position, grad.mul_(distance).sum(-2) / width**3
 

@@ -12,6 +12,7 @@ busy machine slows all of them; compare the ratios.
 """
 
 import argparse
+import copy
 import json
 import sys
 from pathlib import Path
@@ -214,6 +215,12 @@ def time_construction(options):
         layer = layer.to(options.device)
         grad_kernel = torch.randn_like(layer.construct_kernel())
         steps = {'dcls': construction_step(layer, grad_kernel)}
+        if options.compile:
+            compiled = copy.deepcopy(layer)
+            compiled.construct_kernel = torch.compile(
+                compiled.construct_kernel, fullgraph=True
+            )
+            steps['dcls, compiled'] = construction_step(compiled, grad_kernel)
         if ReleasedDcls2d is not None:
             steps['released'] = construction_step(released_layer(layer), grad_kernel)
         times = interleaved(steps, options.repetitions, options.device)
@@ -238,6 +245,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--threads', type=int, help="CPU threads; default: torch's")
     parser.add_argument('--repetitions', type=int, default=9)
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='also time the construction of kernels under torch.compile',
+    )
     parser.add_argument(
         '--out', type=Path, help='also write OUT.md and OUT.json (no suffix in OUT)'
     )
