@@ -6,6 +6,7 @@ from mmpretrain.models import ConvNeXt, ResNet
 from tolerances import assert_close
 from torch import nn
 
+import mmdcls
 from mmdcls.layers import (
     DCLSConv2_1d,
     DCLSConv2d,
@@ -39,6 +40,14 @@ class Net(nn.Module):
 
 
 X = torch.randn(2, 3, 32, 36, generator=torch.Generator().manual_seed(0)).double()
+
+
+def test_is_found_in_the_package():
+    assert mmdcls.convert_to_dcls is convert_to_dcls
+    assert set(mmdcls.__all__) == {'__version__', 'convert_to_dcls'}
+    unknown = 'convert'
+    with pytest.raises(AttributeError, match="'mmdcls' has no attribute 'convert'"):
+        getattr(mmdcls, unknown)
 
 
 def test_depthwise_convolutions_are_the_default():
