@@ -1,5 +1,6 @@
 """tools/analysis_tools/benchmark_ops.py: it runs, and says what it measured."""
 
+import functools
 import importlib.util
 import json
 import os
@@ -77,6 +78,16 @@ def test_report_compares_growth_and_construction(report):
     construction = [row for row in report[0]['construction'] if row['name'] == 'dcls']
     assert [row['interpolation'] for row in construction] == list(INTERPOLATIONS)
     assert all(row['ms'] > 0 and row['peak_mb'] > 0 for row in construction)
+
+
+def test_compiled_construction_joins_when_asked_for(benchmark, monkeypatch):
+    eager = functools.partial(torch.compile, backend='eager')
+    monkeypatch.setattr(torch, 'compile', eager)
+    options = benchmark.parse_args(['--quick', '--device', 'cpu', '--compile'])
+    rows = benchmark.time_construction(options)
+    names = [row['name'] for row in rows if row['interpolation'] == 'triangle']
+    assert names[:2] == ['dcls', 'dcls, compiled']
+    assert all(row['ms'] > 0 for row in rows)
 
 
 @pytest.mark.parametrize('interpolation', INTERPOLATIONS)
