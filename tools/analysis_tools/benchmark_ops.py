@@ -23,7 +23,7 @@ from torch import nn
 
 # The script works from a clone, without an installation.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from ops_report import to_markdown, write  # noqa: E402
+from ops_report import to_markdown  # noqa: E402
 from ops_timing import (  # noqa: E402
     DCLSLayer,
     ReleasedDcls2d,
@@ -38,6 +38,7 @@ from ops_timing import (  # noqa: E402
 )
 from ops_tuning import tune, write_choices  # noqa: E402
 
+from mmdcls.files import written_whole  # noqa: E402
 from mmdcls.ops.backends import choices  # noqa: E402
 from mmdcls.ops.kernel import INTERPOLATIONS  # noqa: E402
 
@@ -306,8 +307,10 @@ def main(arguments: list[str] | None = None) -> None:
     text = to_markdown(report, KERNEL_SIZE, KERNEL_COUNT)
     print(text)
     if options.out:
-        write(options.out.with_suffix('.md'), text)
-        write(options.out.with_suffix('.json'), json.dumps(report, indent=2) + '\n')
+        contents = {'.md': text, '.json': json.dumps(report, indent=2) + '\n'}
+        for suffix, content in contents.items():
+            with written_whole(options.out.with_suffix(suffix)) as temporary:
+                temporary.write_text(content)
 
 
 def describe(options):

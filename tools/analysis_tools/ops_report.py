@@ -1,8 +1,5 @@
 """The report of ``benchmark_ops.py`` in Markdown."""
 
-import os
-from pathlib import Path
-
 
 def to_markdown(report: dict, kernel_size: int, kernel_count: int) -> str:
     """The report as Markdown tables.
@@ -78,10 +75,3 @@ def table(header, rows):
     """The lines of a Markdown table."""
     cells = [header, ['---'] * len(header), *rows]
     return ['| ' + ' | '.join(map(str, row)) + ' |' for row in cells]
-
-
-def write(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` at once."""
-    temporary = path.with_name(path.name + '.tmp')
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -5,9 +5,9 @@ import functools
 from pathlib import Path
 
 import torch
-from ops_report import write
 from ops_timing import interleaved
 
+from mmdcls.files import written_whole
 from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices
 
 # By how much a backend must beat 'aten' to be chosen.
@@ -91,4 +91,5 @@ def write_choices(path: Path, key: tuple[str, str], table: dict) -> None:
                 lines.append(f'            {kernel_size}: {tuple(names)!r},')
             lines.append('        },')
         lines.append('    },')
-    write(path, '\n'.join([*lines, '}', '']))
+    with written_whole(path) as temporary:
+        temporary.write_text('\n'.join([*lines, '}', '']))
