@@ -65,9 +65,11 @@ def main() -> None:
     import torch
 
     from mmdcls.analysis.deployment_throughput import compare_deployed
-    from mmdcls.analysis.reports import describe_device, silence_mmengine, write_json
+    from mmdcls.analysis.reports import silence_mmengine
     from mmdcls.analysis.throughput import Contender, Settings
     from mmdcls.engine.launch import load_config
+    from mmdcls.files import write_json
+    from mmdcls.ops.benchmark.timing import describe_device
 
     silence_mmengine()
     with one_sentence_errors():
@@ -132,7 +134,7 @@ def compare_two(contenders: list, args: argparse.Namespace) -> list:
 
 def to_markdown(facts: dict, comparisons: list) -> str:
     """The report as a list of facts and a table."""
-    from mmdcls.analysis.reports import markdown_facts, markdown_table
+    from mmdcls.files import markdown_facts, markdown_table
 
     rows = [
         (

@@ -19,12 +19,9 @@ def main() -> None:
     import torch
 
     from mmdcls.analysis.convolution_comparison import Settings, compare
-    from mmdcls.analysis.reports import (
-        describe_device,
-        markdown_facts,
-        silence_mmengine,
-        write_json,
-    )
+    from mmdcls.analysis.reports import silence_mmengine
+    from mmdcls.files import markdown_facts, write_json
+    from mmdcls.ops.benchmark.timing import describe_device
 
     defaults = Settings()
     parser = argparse.ArgumentParser(description=__doc__)
@@ -66,7 +63,7 @@ def main() -> None:
 
 def to_markdown(results: list[dict]) -> str:
     """The results as a table."""
-    from mmdcls.analysis.reports import markdown_table
+    from mmdcls.files import markdown_table
 
     header = ('convolution', 'kernel', 'channels', 'parameters', 'accuracy, %', 'std')
     rows = [

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mmdcls.command_line import one_sentence_errors
-from mmdcls.files import written_whole
+from mmdcls.files import write_json, written_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     import mmdcls.engine  # noqa: F401, finds mmseg's configs
     from mmdcls.analysis import paper_tables
     from mmdcls.analysis.printed_tables import TABLES
-    from mmdcls.analysis.reports import silence_mmengine, write_json
+    from mmdcls.analysis.reports import silence_mmengine
 
     silence_mmengine()
     ratios: dict[tuple[str, str], float] = {}

@@ -1,4 +1,4 @@
-"""Which backend is fastest; written by ``benchmark_ops.py --tune``.
+"""Which backend is fastest; written by ``python -m mmdcls.ops.benchmark --tune``.
 
 ``CHOICES[device, dtype][operation][kernel size]`` names the backend for each size of
 ``MAP_SIZES``; the nearest sizes count. ``DEFAULTS`` serves what is not measured.

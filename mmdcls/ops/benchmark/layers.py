@@ -1,46 +1,22 @@
-"""Time the DCLS operators against what they replace, on CPU or GPU.
+"""The parts of the benchmark: layers, growth with the kernel's size, construction."""
 
-Needs torch alone (and Triton on a GPU); the released package ``dcls`` joins the
-comparison where it is installed. Prints Markdown tables, after a parity check::
-
-    python tools/analysis_tools/benchmark_ops.py
-    python tools/analysis_tools/benchmark_ops.py --device cuda --dtype float16
-    python tools/analysis_tools/benchmark_ops.py --tune   # rewrite the backend table
-
-All times are medians over repetitions in which the contenders take turns, so that a
-busy machine slows all of them; compare the ratios.
-"""
-
-import argparse
 import copy
-import json
-import sys
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-# The script works from a clone, without an installation.
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from ops_report import to_markdown  # noqa: E402
-from ops_timing import (  # noqa: E402
+from mmdcls.ops.kernel import INTERPOLATIONS
+
+from .contenders import (
     DCLSLayer,
     ReleasedDcls2d,
     construction_step,
-    copy_bandwidth,
     inference,
-    interleaved,
-    peak_memory,
-    product_rate,
     released_layer,
     train_step,
 )
-from ops_tuning import tune, write_choices  # noqa: E402
-
-from mmdcls.files import written_whole  # noqa: E402
-from mmdcls.ops.backends import choices  # noqa: E402
-from mmdcls.ops.kernel import INTERPOLATIONS  # noqa: E402
+from .timing import interleaved, peak_memory
 
 # Channels and map size of the stages of ConvNeXt-T at 224 x 224.
 STAGES = ((96, 56), (192, 28), (384, 14), (768, 7))
@@ -230,110 +206,3 @@ def time_construction(options):
             row['peak_mb'] = peak_memory(step, options.device) / 2**20
             rows.append(row)
     return rows
-
-
-def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line and fill in what depends on the device."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--device', help='default: cuda where there is one, else cpu')
-    parser.add_argument(
-        '--dtype',
-        default='float32',
-        choices=['float64', 'float32', 'float16', 'bfloat16'],
-    )
-    parser.add_argument(
-        '--batch-sizes', type=int, nargs='+', help='default: 4 16, on a GPU 64 128'
-    )
-    parser.add_argument('--threads', type=int, help="CPU threads; default: torch's")
-    parser.add_argument('--repetitions', type=int, default=9)
-    parser.add_argument(
-        '--compile',
-        action='store_true',
-        help='also time the construction of kernels under torch.compile',
-    )
-    parser.add_argument(
-        '--out', type=Path, help='also write OUT.md and OUT.json (no suffix in OUT)'
-    )
-    parser.add_argument(
-        '--tune',
-        action='store_true',
-        help='time all backends and write the fastest to --choices; nothing else',
-    )
-    parser.add_argument(
-        '--choices',
-        type=Path,
-        default=Path(choices.__file__),
-        help='file that --tune writes; default: the one in use',
-    )
-    parser.add_argument(
-        '--quick', action='store_true', help='few channels, once: only to see it run'
-    )
-    options = parser.parse_args(arguments)
-    cuda = torch.cuda.is_available()
-    options.device = torch.device(options.device or ('cuda' if cuda else 'cpu'))
-    options.dtype = getattr(torch, options.dtype)
-    if options.batch_sizes is None:
-        on_gpu = options.device.type == 'cuda'
-        options.batch_sizes = [64, 128] if on_gpu else [4, 16]
-    options.stages, options.growth_sizes = STAGES, GROWTH_SIZES
-    options.tuned_kernel_sizes = TUNED_KERNEL_SIZES
-    if options.quick:
-        options.stages = tuple((16, size) for _, size in STAGES)
-        options.growth_sizes, options.tuned_kernel_sizes = (7, KERNEL_SIZE), (7, 17)
-        options.batch_sizes, options.repetitions = options.batch_sizes[:1], 1
-    return options
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
-    options = parse_args(arguments)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    check_parity(options.device, options.dtype)
-    if options.tune:
-        key = (options.device.type, str(options.dtype).removeprefix('torch.'))
-        write_choices(options.choices, key, tune(options))
-        return
-    options.copy_bandwidth = copy_bandwidth(options.device)
-    if options.device.type == 'cpu':
-        options.product_rate = product_rate(options.dtype)
-    report = {
-        'environment': describe(options),
-        'layers': time_layers(options),
-        'growth': time_growth(options),
-        'construction': time_construction(options),
-    }
-    text = to_markdown(report, KERNEL_SIZE, KERNEL_COUNT)
-    print(text)
-    if options.out:
-        contents = {'.md': text, '.json': json.dumps(report, indent=2) + '\n'}
-        for suffix, content in contents.items():
-            with written_whole(options.out.with_suffix(suffix)) as temporary:
-                temporary.write_text(content)
-
-
-def describe(options):
-    """What the figures depend on."""
-    device = options.device
-    description = {
-        'device': 'CPU ' + torch.backends.cpu.get_cpu_capability(),
-        'threads': torch.get_num_threads(),
-        'torch': torch.__version__,
-        'dtype': str(options.dtype).removeprefix('torch.'),
-        'repetitions': options.repetitions,
-        'parity': 'passed',
-        'copy bandwidth, GB/s': round(options.copy_bandwidth / 1e9),
-    }
-    if device.type == 'cuda':
-        description['device'] = torch.cuda.get_device_name(device)
-    else:
-        rate = round(options.product_rate / 1e9)
-        description['matrix product, 1e9 multiply-adds/s'] = rate
-    if ReleasedDcls2d is None:
-        description['released package'] = 'not installed'
-    return description
-
-
-if __name__ == '__main__':
-    main()

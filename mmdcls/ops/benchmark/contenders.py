@@ -1,12 +1,7 @@
-"""What ``benchmark_ops.py`` times, and how it measures time and memory."""
+"""What the benchmark times: a DCLS layer, the released one, and their steps."""
 
 import functools
-import json
-import statistics
-import tempfile
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -96,34 +91,6 @@ def released_layer(layer: DCLSLayer) -> nn.Module:
     return released
 
 
-def interleaved(
-    contenders: dict[str, Callable[[], object]],
-    repetitions: int,
-    device: torch.device,
-) -> dict[str, float]:
-    """The median time of each contender in ms; they take turns.
-
-    A turn starts with a call that is not timed: a contender would pay for the caches
-    and the memory that the one before it has left otherwise.
-    """
-    times = {name: [] for name in contenders}
-    for _ in range(repetitions):
-        for name, function in contenders.items():
-            function()
-            synchronize(device)
-            start = time.perf_counter()
-            function()
-            synchronize(device)
-            times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for a GPU."""
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-
-
 def inference(module: nn.Module, *inputs: torch.Tensor) -> Callable[[], object]:
     """A function that runs ``module`` without autograd."""
 
@@ -159,43 +126,3 @@ def construction_step(
         construct = functools.partial(layer.DCK, *sources)
     parameters = [source for source in sources if source is not None]
     return lambda: torch.autograd.grad(construct(), parameters, grad_kernel)
-
-
-def copy_bandwidth(device: torch.device) -> float:
-    """Bytes per second read and written by a large copy."""
-    source = torch.empty(2**28, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    times = interleaved({'copy': lambda: target.copy_(source)}, 20, device)
-    return 2 * source.numel() / (times['copy'] / 1e3)
-
-
-def product_rate(dtype: torch.dtype) -> float:
-    """Multiply-adds per second of a large matrix product on the CPU."""
-    size = 2048
-    first, second = torch.randn(2, size, size).to(dtype)
-    product = {'product': lambda: first @ second}
-    times = interleaved(product, 10, torch.device('cpu'))
-    return size**3 / (times['product'] / 1e3)
-
-
-def peak_memory(function: Callable[[], object], device: torch.device) -> int:
-    """Bytes that ``function`` adds to the tensors' memory at its peak."""
-    if device.type == 'cuda':
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        function()
-        return torch.cuda.max_memory_allocated(device) - before
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
-        function()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, 'trace.json')
-        profile.export_chrome_trace(str(path))
-        events = json.loads(path.read_text())['traceEvents']
-    changes = [e for e in events if e.get('name') == '[memory]']
-    current = peak = 0
-    for event in sorted(changes, key=lambda event: event['ts']):
-        current += event['args']['Bytes']
-        peak = max(peak, current)
-    return peak

@@ -1,7 +1,6 @@
-"""tools/analysis_tools/benchmark_ops.py: it runs, and says what it measured."""
+"""python -m mmdcls.ops.benchmark: it runs, and says what it measured."""
 
 import functools
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,22 +11,11 @@ import pytest
 import torch
 
 from mmdcls.ops import backends
+from mmdcls.ops.backends import choices
+from mmdcls.ops.benchmark import __main__ as benchmark
+from mmdcls.ops.benchmark import contenders, layers, timing
+from mmdcls.ops.benchmark.table import write_choices
 from mmdcls.ops.kernel import INTERPOLATIONS
-
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / 'tools' / 'analysis_tools' / 'benchmark_ops.py'
-
-
-@pytest.fixture(scope='module')
-def benchmark():
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        spec = importlib.util.spec_from_file_location('benchmark_ops', SCRIPT)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(SCRIPT.parent))
-    return module
 
 
 @pytest.fixture(scope='module')
@@ -38,8 +26,11 @@ def report(tmp_path_factory):
         folder.joinpath(f'{package}.py').write_text('raise ImportError(__name__)')
     arguments = ['--quick', '--device', 'cpu', '--threads', '1']
     result = subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments, '--out', str(folder / 'report')],
-        env=os.environ | {'PYTHONPATH': str(folder)},
+        [
+            *(sys.executable, '-m', 'mmdcls.ops.benchmark'),
+            *(*arguments, '--out', str(folder / 'report')),
+        ],
+        env=os.environ | {'PYTHONPATH': os.pathsep.join([str(folder), *sys.path])},
         cwd=folder,
         capture_output=True,
         text=True,
@@ -80,23 +71,23 @@ def test_report_compares_growth_and_construction(report):
     assert all(row['ms'] > 0 and row['peak_mb'] > 0 for row in construction)
 
 
-def test_compiled_construction_joins_when_asked_for(benchmark, monkeypatch):
+def test_compiled_construction_joins_when_asked_for(monkeypatch):
     eager = functools.partial(torch.compile, backend='eager')
     monkeypatch.setattr(torch, 'compile', eager)
     options = benchmark.parse_args(['--quick', '--device', 'cpu', '--compile'])
-    rows = benchmark.time_construction(options)
+    rows = layers.time_construction(options)
     names = [row['name'] for row in rows if row['interpolation'] == 'triangle']
     assert names[:2] == ['dcls', 'dcls, compiled']
     assert all(row['ms'] > 0 for row in rows)
 
 
 @pytest.mark.parametrize('interpolation', INTERPOLATIONS)
-def test_released_layer_builds_the_same_kernel(benchmark, interpolation):
-    layer = benchmark.DCLSLayer(4, 9, 5, interpolation)
+def test_released_layer_builds_the_same_kernel(interpolation):
+    layer = contenders.DCLSLayer(4, 9, 5, interpolation)
     grad_kernel = torch.randn_like(layer.construct_kernel())
-    ours = benchmark.construction_step(layer, grad_kernel)()
-    released = benchmark.released_layer(layer)
-    theirs = benchmark.construction_step(released, grad_kernel)()
+    ours = contenders.construction_step(layer, grad_kernel)()
+    released = contenders.released_layer(layer)
+    theirs = contenders.construction_step(released, grad_kernel)()
     assert len(ours) == len(theirs) == (2 if interpolation == 'bilinear' else 3)
     kernel = released.DCK(released.weight, released.P, released.SIG)
     torch.testing.assert_close(layer.construct_kernel(), kernel.reshape(4, 1, 9, 9))
@@ -110,7 +101,7 @@ def test_markdown_tables_are_complete(report):
     assert report[1].count('| sum |') == 2
 
 
-def test_tune_writes_a_table_that_can_be_imported(benchmark, tmp_path):
+def test_tune_writes_a_table_that_can_be_imported(tmp_path):
     path = tmp_path / 'choices.py'
     benchmark.main(['--quick', '--tune', '--device', 'cpu', '--choices', str(path)])
     content = {}
@@ -121,19 +112,17 @@ def test_tune_writes_a_table_that_can_be_imported(benchmark, tmp_path):
         assert list(rows) == [7, 17]
         assert all(len(names) == len(content['MAP_SIZES']) for names in rows.values())
     others = {k: v for k, v in content['CHOICES'].items() if k[1] != 'float32'}
-    assert others == {
-        k: v for k, v in benchmark.choices.CHOICES.items() if k[1] != 'float32'
-    }
+    assert others == {k: v for k, v in choices.CHOICES.items() if k[1] != 'float32'}
 
 
-def test_committed_table_is_what_the_tool_would_write(benchmark, tmp_path):
+def test_committed_table_is_what_the_tool_would_write(tmp_path):
     path = tmp_path / 'choices.py'
-    key, table = next(iter(benchmark.choices.CHOICES.items()))
-    benchmark.write_choices(path, key, table)
-    assert path.read_text() == Path(benchmark.choices.__file__).read_text()
+    key, table = next(iter(choices.CHOICES.items()))
+    write_choices(path, key, table)
+    assert path.read_text() == Path(choices.__file__).read_text()
 
 
-def test_nothing_is_timed_when_parity_fails(benchmark, monkeypatch):
+def test_nothing_is_timed_when_parity_fails(monkeypatch):
     aten = backends.BACKENDS['aten']
     forward = aten.forward
     monkeypatch.setattr(aten, 'forward', lambda *args: 1.01 * forward(*args))
@@ -141,32 +130,32 @@ def test_nothing_is_timed_when_parity_fails(benchmark, monkeypatch):
         benchmark.main(['--quick', '--device', 'cpu'])
 
 
-def test_peak_memory_is_that_of_the_tensors(benchmark):
+def test_peak_memory_is_that_of_the_tensors():
     def function():
         first = torch.ones(2**20)
         second = first + 1
         del first
         return second + 1
 
-    peak = benchmark.peak_memory(function, torch.device('cpu'))
+    peak = timing.peak_memory(function, torch.device('cpu'))
     assert peak == pytest.approx(2 * 4 * 2**20, rel=0.01)
 
 
-def test_bandwidth_fraction_counts_compulsory_traffic(benchmark):
+def test_bandwidth_fraction_counts_compulsory_traffic():
     options = benchmark.parse_args(['--device', 'cpu', '--dtype', 'float16'])
     options.copy_bandwidth = 1e9
     row = {'stage': '96x56x56', 'batch': 4, 'mode': 'inference', 'ms': {'dcls': 10.0}}
     megabytes = 2 * 4 * 96 * 56 * 56 * 2 / 1e6
-    assert benchmark.bandwidth_fraction(row, options) == pytest.approx(megabytes / 10)
+    assert layers.bandwidth_fraction(row, options) == pytest.approx(megabytes / 10)
 
 
-def test_arithmetic_fraction_counts_products_with_values_of_the_map(benchmark):
+def test_arithmetic_fraction_counts_products_with_values_of_the_map():
     options = benchmark.parse_args(['--device', 'cpu'])
     options.product_rate = 1e9
     row = {'stage': '768x7x7', 'batch': 2, 'ms': {'dcls': 10.0}}
     ones = torch.ones(1, 1, 7, 7)
-    kernel = torch.ones(1, 1, benchmark.KERNEL_SIZE, benchmark.KERNEL_SIZE)
-    padding = benchmark.KERNEL_SIZE // 2
+    kernel = torch.ones(1, 1, layers.KERNEL_SIZE, layers.KERNEL_SIZE)
+    padding = layers.KERNEL_SIZE // 2
     products = torch.nn.functional.conv2d(ones, kernel, padding=padding).sum()
     expected = 2 * 768 * float(products) / 1e7
-    assert benchmark.arithmetic_fraction(row, options) == pytest.approx(expected)
+    assert layers.arithmetic_fraction(row, options) == pytest.approx(expected)

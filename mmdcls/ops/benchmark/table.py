@@ -1,14 +1,15 @@
-"""How ``benchmark_ops.py --tune`` finds the fastest backends."""
+"""How ``--tune`` finds the fastest backends, and the table it writes."""
 
 import argparse
 import functools
 from pathlib import Path
 
 import torch
-from ops_timing import interleaved
 
 from mmdcls.files import written_whole
 from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices
+
+from .timing import interleaved
 
 # By how much a backend must beat 'aten' to be chosen.
 TUNING_MARGIN = 0.95
