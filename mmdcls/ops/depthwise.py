@@ -7,9 +7,9 @@ from torch.autograd.function import once_differentiable
 
 from .autocast import has_autocast, without_autocast
 from .backends import BACKENDS
-from .backends.choices import CHOICES, DEFAULTS, MAP_SIZES
+from .backends.selection import choose_backend
 
-__all__ = ['DepthwiseConv2dFunction', 'choose_backend', 'depthwise_conv2d']
+__all__ = ['DepthwiseConv2dFunction', 'depthwise_conv2d']
 
 
 def depthwise_conv2d(
@@ -33,8 +33,8 @@ def depthwise_conv2d(
         weight: Kernel, (C, 1, h, w), of the dtype and on the device of ``x``.
         bias: Added to each channel, (C,).
         padding: Zeros on either side, one number or (rows, columns).
-        backend: ``'auto'`` takes the fastest backend of each operation from
-            ``backends/choices.py``; a name from ``backends.BACKENDS`` runs all
+        backend: ``'auto'`` takes the fastest backend of each operation, see
+            ``backends/selection.py``; a name from ``backends.BACKENDS`` runs all
             operations there or raises.
 
     Returns:
@@ -103,54 +103,6 @@ class DepthwiseConv2dFunction(torch.autograd.Function):
             if ctx.needs_input_grad[2]:
                 grad_bias = grad_output.permute(0, 2, 3, 1).flatten(0, 2).sum(0)
         return grad_x, grad_kernel, grad_bias, None, None, None
-
-
-def choose_backend(
-    operation: str,
-    x: Tensor,
-    kernel_size: tuple[int, int],
-    padding: tuple[int, int],
-    backend: str = 'auto',
-):
-    """The backend module that runs ``operation`` on tensors such as ``x``.
-
-    Args:
-        operation: ``'forward'``, ``'grad_input'`` or ``'grad_weight'``.
-        x: Input or output gradient, (N, C, H, W).
-        kernel_size: Rows and columns of the kernel.
-        padding: Zeros on either side, (rows, columns).
-        backend: A name to insist on, or ``'auto'``: the entry of
-            ``backends/choices.py`` for the device and dtype whose kernel and map sizes
-            are nearest, or ``'aten'`` where that one cannot run.
-
-    Raises:
-        ValueError: If the named backend cannot run; the message says why.
-        ImportError: If the named backend needs a package that is not installed.
-    """
-    if backend != 'auto':
-        BACKENDS[backend].can_run(operation, x, kernel_size, padding, raise_error=True)
-        return BACKENDS[backend]
-    device, dtype = x.device.type, x.dtype
-    if device == 'cpu' and dtype in (torch.float16, torch.bfloat16):
-        dtype = torch.float32  # In which all backends compute these there.
-    name = DEFAULTS.get(device, 'aten')
-    table = CHOICES.get((device, str(dtype).removeprefix('torch.')))
-    if table is not None:
-        rows = table[operation]
-        row = rows[_nearest(kernel_size, tuple(rows))]
-        name = row[MAP_SIZES.index(_nearest(x.shape[2:], MAP_SIZES))]
-    if BACKENDS[name].can_run(operation, x, kernel_size, padding):
-        return BACKENDS[name]
-    return BACKENDS['aten']
-
-
-def _nearest(size, candidates):
-    """The candidate whose square is nearest in ratio to the area ``size``."""
-    area = size[0] * size[1]
-    for smaller, larger in zip(candidates, candidates[1:], strict=False):
-        if area <= smaller * larger:
-            return smaller
-    return candidates[-1]
 
 
 def _autocast(*tensors):

@@ -22,7 +22,6 @@ def test_every_backend_has_the_same_functions(backend):
 
 
 def test_the_table_names_backends_for_every_operation_and_size():
-    assert set(choices.DEFAULTS.values()) <= set(BACKENDS)
     assert ('cpu', 'float32') in choices.CHOICES
     for table in choices.CHOICES.values():
         assert set(table) == set(OPERATIONS)

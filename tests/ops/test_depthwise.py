@@ -12,7 +12,7 @@ from tolerances import assert_close
 from torch import nn
 
 from mmdcls.ops.backends import BACKENDS
-from mmdcls.ops.depthwise import choose_backend, depthwise_conv2d
+from mmdcls.ops.depthwise import depthwise_conv2d
 
 PORTABLE = ('auto', 'aten', 'fft', 'row_dft')
 
@@ -324,8 +324,7 @@ def test_runs_on_meta_tensors(compiled):
         (
             dict(backend='cudnn'),
             ValueError,
-            "one of 'auto', 'aten', 'fft', 'row_dft', 'triton', 'implicit_gemm', got "
-            "'cudnn'",
+            "one of 'auto', 'aten', 'aten_relaid', 'fft', 'row_dft', .* got 'cudnn'",
         ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else '',
@@ -348,6 +347,7 @@ def test_bad_input_is_named(change, error, message):
             r"'fft' .* got padding \(5, 5\) with kernel size \(3, 3\)",
         ),
         ('row_dft', 5, ValueError, "'row_dft' accepts padding below the kernel size"),
+        ('aten_relaid', 1, ValueError, "'aten_relaid' accepts no tensors on cpu"),
         ('triton', 1, ValueError, "'triton' accepts tensors on cuda only, got .* cpu"),
         ('implicit_gemm', 1, ImportError, "'implicit_gemm' needs the extension"),
     ],
@@ -362,29 +362,3 @@ def test_a_named_backend_is_never_replaced(
     assert not BACKENDS[backend].can_run('forward', x, (3, 3), (padding, padding))
     with pytest.raises(error, match=message):
         depthwise_conv2d(x, weight, padding=padding, backend=backend)
-
-
-def test_automatic_choice_passes_over_what_cannot_run(monkeypatch):
-    x = torch.zeros(1, 2, 4, 4)
-    monkeypatch.setattr(BACKENDS['row_dft'], 'can_run', lambda *args, **kwargs: False)
-    monkeypatch.setattr('mmdcls.ops.depthwise.CHOICES', {})
-    monkeypatch.setattr('mmdcls.ops.depthwise.DEFAULTS', {'cpu': 'row_dft'})
-    assert choose_backend('forward', x, (3, 3), (1, 1)) is BACKENDS['aten']
-
-
-def test_automatic_choice_takes_the_nearest_sizes(monkeypatch):
-    rows = {7: ('aten', 'fft'), 31: ('row_dft', 'triton')}
-    choices = {('cpu', 'float32'): dict.fromkeys(('forward',), rows)}
-    monkeypatch.setattr('mmdcls.ops.depthwise.CHOICES', choices)
-    monkeypatch.setattr('mmdcls.ops.depthwise.MAP_SIZES', (8, 32))
-    monkeypatch.setenv('TRITON_INTERPRET', '1')
-
-    def chosen(kernel_size, size):
-        x = torch.zeros(1, 2, *size)
-        module = choose_backend('forward', x, kernel_size, (1, 1))
-        return module.__name__.split('.')[-1]
-
-    assert chosen((3, 3), (7, 7)) == 'aten'
-    assert chosen((14, 15), (16, 17)) == 'fft'
-    assert chosen((15, 15), (16, 16)) == 'row_dft'
-    assert chosen((51, 51), (100, 9)) == 'triton'

@@ -11,10 +11,11 @@ columns), tensors are (N, C, H, W) in any memory format, weights (C, 1, h, w):
   ``raise_error`` the reason is raised instead of returning False.
 """
 
-from . import aten, fft, implicit_gemm, row_dft, triton
+from . import aten, aten_relaid, fft, implicit_gemm, row_dft, triton
 
 BACKENDS = {
     'aten': aten,
+    'aten_relaid': aten_relaid,
     'fft': fft,
     'row_dft': row_dft,
     'triton': triton,

@@ -1,10 +1,9 @@
 """Which backend is fastest; written by ``python -m mmdcls.ops.benchmark --tune``.
 
 ``CHOICES[device, dtype][operation][kernel size]`` names the backend for each size of
-``MAP_SIZES``; the nearest sizes count. ``DEFAULTS`` serves what is not measured.
+``MAP_SIZES``; the nearest sizes count. What is not here runs on ``'aten'``.
 """
 
-DEFAULTS = {'cpu': 'aten', 'cuda': 'triton'}
 MAP_SIZES = (7, 14, 28, 56)
 CHOICES = {
     ('cpu', 'float32'): {

@@ -12,6 +12,8 @@ import os
 import torch
 from torch import Tensor
 
+from .layout import format_of
+
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -103,14 +105,11 @@ def correlate(
 
 @correlate.register_fake
 def _empty_output(x, kernel, bias, padding):
-    memory_format = torch.contiguous_format
-    if _is_channels_last(x):
-        memory_format = torch.channels_last
     return torch.empty(
         _output_shape(x, kernel, padding),
         dtype=x.dtype,
         device=x.device,
-        memory_format=memory_format,
+        memory_format=format_of(x),
     )
 
 
@@ -140,10 +139,6 @@ def correlate_sum(x: Tensor, kernel: Tensor, padding: list[int]) -> Tensor:
 @correlate_sum.register_fake
 def _empty_sum(x, kernel, padding):
     return x.new_empty((1, *_output_shape(x, kernel, padding)[1:]))
-
-
-def _is_channels_last(x):
-    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _output_shape(x, kernel, padding):

@@ -7,12 +7,9 @@ from pathlib import Path
 import torch
 
 from mmdcls.files import written_whole
-from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices
+from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices, tuning
 
 from .timing import interleaved
-
-# By how much a backend must beat 'aten' to be chosen.
-TUNING_MARGIN = 0.95
 
 
 def tune(options: argparse.Namespace) -> dict[str, dict[int, list[str]]]:
@@ -38,7 +35,7 @@ def tune(options: argparse.Namespace) -> dict[str, dict[int, list[str]]]:
                         total[operation][name] += relative
             for operation, times in total.items():
                 best = min(times, key=times.get)
-                if times[best] > TUNING_MARGIN:
+                if times[best] > tuning.MARGIN:
                     best = 'aten'
                 table[operation][kernel_size].append(best)
                 print(
@@ -52,22 +49,16 @@ def time_backends(
     shape: tuple[int, ...], kernel_size: int, options: argparse.Namespace
 ) -> dict[str, dict[str, float]]:
     """Milliseconds of each operation on each backend that can run it."""
-    x = torch.randn(shape, device=options.device)
-    x = x.to(options.dtype, memory_format=torch.channels_last)
-    grad_output = torch.randn_like(x)
     # Taps beyond the map are cut by depthwise_conv2d before a backend sees them.
     k = min(kernel_size, 2 * shape[2] - 1)
-    weight = torch.randn(shape[1], 1, k, k, device=options.device).to(options.dtype)
     size, padding = (k, k), (k // 2, k // 2)
-    arguments = {
-        'forward': (x, weight, None, padding),
-        'grad_input': (grad_output, weight, shape[2:], padding),
-        'grad_weight': (x, grad_output, size, padding),
-    }
+    x = torch.empty(shape, dtype=options.dtype, device=options.device)
+    x = x.to(memory_format=torch.channels_last)
     times = {}
     for operation in OPERATIONS:
+        arguments = tuning.make_arguments(operation, x, size, padding)
         contenders = {
-            name: functools.partial(getattr(backend, operation), *arguments[operation])
+            name: functools.partial(getattr(backend, operation), *arguments)
             for name, backend in BACKENDS.items()
             if name != 'implicit_gemm' and backend.can_run(operation, x, size, padding)
         }
@@ -82,8 +73,7 @@ def write_choices(path: Path, key: tuple[str, str], table: dict) -> None:
     """Replace one entry of the table in ``path`` (``backends/choices.py``)."""
     entries = dict(sorted((choices.CHOICES | {key: table}).items()))
     lines = [f'"""{choices.__doc__}"""', '']
-    lines += [f'DEFAULTS = {choices.DEFAULTS!r}', f'MAP_SIZES = {choices.MAP_SIZES!r}']
-    lines += ['CHOICES = {']
+    lines += [f'MAP_SIZES = {choices.MAP_SIZES!r}', 'CHOICES = {']
     for entry, operations in entries.items():
         lines.append(f'    {entry!r}: {{')
         for operation, rows in operations.items():
