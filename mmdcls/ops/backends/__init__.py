@@ -11,7 +11,7 @@ columns), tensors are (N, C, H, W) in any memory format, weights (C, 1, h, w):
   ``raise_error`` the reason is raised instead of returning False.
 """
 
-from . import aten, aten_relaid, fft, implicit_gemm, row_dft, triton
+from . import aten, aten_relaid, fft, implicit_gemm, row_dft, toeplitz, triton
 
 BACKENDS = {
     'aten': aten,
@@ -19,6 +19,7 @@ BACKENDS = {
     'fft': fft,
     'row_dft': row_dft,
     'triton': triton,
+    'toeplitz': toeplitz,
     'implicit_gemm': implicit_gemm,
 }
 OPERATIONS = ('forward', 'grad_input', 'grad_weight')

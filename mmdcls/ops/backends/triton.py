@@ -1,20 +1,21 @@
-"""Depthwise convolution by a Triton kernel, for CUDA devices.
+"""Depthwise convolution by an exact Triton kernel, for CUDA devices.
 
-One kernel serves all three operations, each of which correlates maps with kernels:
-the input with the weight, the output gradient with the flipped weight, and the input
-with the output gradient of its own image. It reads NCHW and channels_last memory as
-they lie and sums in float32 (float64 for float64), without TF32.
+One kernel serves all three operations, each of which correlates maps with kernels: the
+input with the weight, the output gradient with the flipped weight, and the input with
+the output gradient of its own image. It works on channels_last maps, converts those
+that are not, and sums in float32 (float64 for float64) without tensor cores.
 """
-
-import importlib.util
-import os
 
 import torch
 from torch import Tensor
 
+from .gpu import refusal
 from .layout import format_of
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+# Enough programs of a weight gradient to fill a device, with few partial results.
+_PROGRAMS = 4096
 
 
 def can_run(
@@ -33,19 +34,7 @@ def can_run(
         ImportError: If Triton is missing and ``raise_error`` is set.
         ValueError: If it refuses these tensors and ``raise_error`` is set.
     """
-    error = None
-    device = 'cpu' if os.environ.get('TRITON_INTERPRET') == '1' else 'cuda'
-    if importlib.util.find_spec('triton') is None:
-        error = ImportError(
-            "backend 'triton' needs the package 'triton', which is not installed."
-        )
-    elif x.device.type != device:
-        error = ValueError(
-            f"backend 'triton' accepts tensors on {device} only, got one on {x.device}."
-        )
-    elif x.dtype not in DTYPES:
-        accepted = ', '.join(str(dtype) for dtype in DTYPES)
-        error = ValueError(f"backend 'triton' accepts {accepted} only, got {x.dtype}.")
+    error = refusal('triton', x, DTYPES)
     if error is not None and raise_error:
         raise error
     return error is None
@@ -55,7 +44,7 @@ def forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
 ) -> Tensor:
     """Depthwise convolution; the result has the memory format of ``x``."""
-    return correlate(x, weight.transpose(0, 1), bias, list(padding))
+    return correlate(x, weight, bias, list(padding), False)
 
 
 def grad_input(
@@ -66,7 +55,7 @@ def grad_input(
 ) -> Tensor:
     """Gradient of the input; it has the memory format of ``grad_output``."""
     margins = [k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)]
-    return correlate(grad_output, weight.flip(2, 3).transpose(0, 1), None, margins)
+    return correlate(grad_output, weight, None, margins, True)
 
 
 def grad_weight(
@@ -76,21 +65,22 @@ def grad_weight(
     padding: tuple[int, int],
 ) -> Tensor:
     """Gradient of the weight."""
-    return correlate_sum(x, grad_output, list(padding)).transpose(0, 1)
+    return correlate_sum(x, grad_output, list(padding))
 
 
 @torch.library.custom_op('mmdcls::depthwise_correlate', mutates_args=())
 def correlate(
-    x: Tensor, kernel: Tensor, bias: Tensor | None, padding: list[int]
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: list[int], flip: bool
 ) -> Tensor:
     """Correlate each channel of ``x`` with its kernel.
 
     Args:
         x: Maps, (N, C, H, W).
-        kernel: One kernel a channel, (1, C, h, w).
+        weight: One kernel a channel, (C, 1, h, w).
         bias: Added to each channel, (C,).
         padding: Zeros on either side, (rows, columns); where negative, outer rows
             or columns are left out instead.
+        flip: Turn the kernels by half a turn first.
 
     Returns:
         (N, C, H + 2 * padding - h + 1, W + 2 * padding - w + 1), in the memory format
@@ -98,50 +88,66 @@ def correlate(
     """
     from .triton_kernels import launch
 
-    out = _empty_output(x, kernel, bias, padding)
-    launch(x, kernel, bias, out, padding, images_per_program=1)
-    return out
+    maps = _channels_last(x)
+    batch, channels, height, width = correlation_shape(x, weight, padding)
+    out = maps.new_empty((batch, height, width, channels))
+    taps = weight[:, 0].permute(1, 2, 0).contiguous()
+    launch(maps, taps, bias, out, padding, flip=flip)
+    return out.permute(0, 3, 1, 2).contiguous(memory_format=format_of(x))
 
 
 @correlate.register_fake
-def _empty_output(x, kernel, bias, padding):
-    return torch.empty(
-        _output_shape(x, kernel, padding),
-        dtype=x.dtype,
-        device=x.device,
-        memory_format=format_of(x),
-    )
+def _empty_correlation(x, weight, bias, padding, flip):
+    shape = correlation_shape(x, weight, padding)
+    return x.new_empty(shape).contiguous(memory_format=format_of(x))
 
 
 @torch.library.custom_op('mmdcls::depthwise_correlate_sum', mutates_args=())
-def correlate_sum(x: Tensor, kernel: Tensor, padding: list[int]) -> Tensor:
-    """Correlate each map of ``x`` with its own kernel and sum over the images.
+def correlate_sum(x: Tensor, grad_output: Tensor, padding: list[int]) -> Tensor:
+    """Correlate each map of ``x`` with that of ``grad_output``; sum over the images.
 
     Args:
         x: Maps, (N, C, H, W).
-        kernel: One kernel a map, (N, C, h, w).
+        grad_output: One kernel a map, (N, C, h, w).
         padding: Zeros on either side, (rows, columns).
 
     Returns:
-        (1, C, H + 2 * padding - h + 1, W + 2 * padding - w + 1), in NCHW memory.
+        (C, 1, H + 2 * padding - h + 1, W + 2 * padding - w + 1), in NCHW memory.
     """
-    from .triton_kernels import launch
+    from .triton_kernels import BLOCKS, launch
 
-    batch, channels, *size = _output_shape(x, kernel, padding)
-    # Enough programs to fill a device, with few partial results to write and sum.
-    images = max(1, -(-batch // 16))
+    maps, taps = _channels_last(x), _channels_last(grad_output)
+    batch, channels, height, width = correlation_shape(x, grad_output, padding)
+    tiles = -(-height // 4) * -(-width // BLOCKS[0]) * -(-channels // BLOCKS[1])
+    images, rows = split(batch, x.shape[2], -(-_PROGRAMS // tiles))
+    groups = -(-batch // images) * -(-x.shape[2] // rows)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    out = x.new_empty((-(-batch // images), channels, *size), dtype=dtype)
-    launch(x, kernel, None, out, padding, images_per_program=images)
-    return out.sum(0, keepdim=True).to(x.dtype)
+    out = maps.new_empty((groups, height, width, channels), dtype=dtype)
+    launch(
+        maps, taps, None, out, padding,
+        images_per_program=images, rows_per_program=rows,
+    )  # fmt: skip
+    return out.sum(0).to(x.dtype).permute(2, 0, 1).unsqueeze(1).contiguous()
 
 
 @correlate_sum.register_fake
-def _empty_sum(x, kernel, padding):
-    return x.new_empty((1, *_output_shape(x, kernel, padding)[1:]))
+def _empty_sum(x, grad_output, padding):
+    _, channels, height, width = correlation_shape(x, grad_output, padding)
+    return x.new_empty((channels, 1, height, width))
 
 
-def _output_shape(x, kernel, padding):
+def split(batch: int, rows: int, parts: int) -> tuple[int, int]:
+    """Images and rows of each of about ``parts`` equal parts of a batch.
+
+    Whole images as long as there are enough of them, else rows of one image.
+    """
+    if parts <= batch:
+        return max(1, batch // parts), rows
+    return 1, max(1, -(-rows * batch // parts))
+
+
+def correlation_shape(x: Tensor, kernel: Tensor, padding: list[int]) -> tuple:
+    """The shape of a correlation of maps (N, C, H, W) with kernels (*, *, h, w)."""
     return (
         *x.shape[:2],
         *(
@@ -149,3 +155,8 @@ def _output_shape(x, kernel, padding):
             for size, p, k in zip(x.shape[2:], padding, kernel.shape[2:], strict=True)
         ),
     )
+
+
+def _channels_last(x):
+    """(N, C, H, W) in any format to a dense (N, H, W, C)."""
+    return x.permute(0, 2, 3, 1).contiguous()

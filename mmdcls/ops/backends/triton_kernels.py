@@ -1,153 +1,167 @@
-"""The Triton kernel behind ``backends/triton.py``; importing this needs Triton."""
+"""The exact Triton kernel behind ``backends/triton.py``; importing this needs Triton.
 
-import os
+Maps are dense (N, H, W, C), so that consecutive threads have consecutive channels, and
+taps are laid out as the maps are: a tile of one input row is multiplied with the taps
+of four output rows, which lie in registers as four sums. No value is exchanged between
+threads.
+"""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+# What images of many sizes must not make the kernel be compiled anew for; the number of
+# channels is not among them, for its divisibility makes loads of 16 bytes.
+_SIZES = (
+    'batch', 'height', 'width', 'tap_rows', 'tap_columns', 'out_height', 'out_width',
+    'pad_height', 'pad_width', 'images_per_program', 'rows_per_program',
+)  # fmt: skip
 
-@triton.jit
+
+@triton.jit(do_not_specialize=_SIZES)
 def correlate_kernel(
-    x, kernel, bias, out,
-    batch, channels, height, width, kernel_height, kernel_width,
-    out_height, out_width, pad_height, pad_width,
-    x_stride_n, x_stride_c, x_stride_h, x_stride_w,
-    kernel_stride_n, kernel_stride_c, kernel_stride_h, kernel_stride_w,
-    out_stride_n, out_stride_c, out_stride_h, out_stride_w,
-    IMAGES: tl.constexpr, HAS_BIAS: tl.constexpr, DTYPE: tl.constexpr,
-    BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_C: tl.constexpr,
+    x, taps, bias, out,
+    batch, channels, height, width, tap_rows, tap_columns, out_height, out_width,
+    pad_height, pad_width, images_per_program, rows_per_program,
+    TAPS_PER_IMAGE: tl.constexpr, FLIP: tl.constexpr, HAS_BIAS: tl.constexpr,
+    DTYPE: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """A tile of BLOCK_H x BLOCK_W outputs of BLOCK_C channels, over IMAGES images.
+    """Four rows x BLOCK_W columns of outputs of BLOCK_C channels.
 
-    Each value of the input that is loaded serves BLOCK_H output rows: without this
-    reuse the kernel would be bound by the bandwidth of the L1 cache.
+    Summed are the products with ``rows_per_program`` input rows of
+    ``images_per_program`` images.
     """
     program = tl.program_id(0)
     channel_blocks = tl.cdiv(channels, BLOCK_C)
     column_tiles = tl.cdiv(out_width, BLOCK_W)
-    row_tiles = tl.cdiv(out_height, BLOCK_H)
+    row_tiles = tl.cdiv(out_height, 4)
+    row_splits = tl.cdiv(height, rows_per_program)
     channel = (program % channel_blocks) * BLOCK_C + tl.arange(0, BLOCK_C)
     program = program // channel_blocks
-    first_column = (program % column_tiles) * BLOCK_W
+    column = (program % column_tiles) * BLOCK_W + tl.arange(0, BLOCK_W)
     program = program // column_tiles
-    first_row = (program % row_tiles) * BLOCK_H
-    group = program // row_tiles
+    first_row = (program % row_tiles) * 4
+    group = (program // row_tiles).to(tl.int64)
+    split_begin = (group % row_splits).to(tl.int32) * rows_per_program
+    first_image = (group // row_splits) * images_per_program
 
-    channel = channel[None, None, :]
-    column = first_column + tl.arange(0, BLOCK_W)[None, :, None]
-    tile_row = tl.arange(0, BLOCK_H)[:, None, None]
-    in_channels = channel < channels
-    first_input_row = tl.maximum(first_row - pad_height, 0)
-    last_input_row = tl.minimum(
-        first_row - pad_height + BLOCK_H + kernel_height - 1, height
-    )
-    total = tl.zeros((BLOCK_H, BLOCK_W, BLOCK_C), dtype=DTYPE)
-    first_image = group.to(tl.int64) * IMAGES
-    x_image = x + first_image * x_stride_n + channel * x_stride_c
-    kernel_image = kernel + first_image * kernel_stride_n + channel * kernel_stride_c
-    for _ in range(tl.minimum(IMAGES, batch - group * IMAGES)):
-        for input_row in range(first_input_row, last_input_row):
-            tap_row = input_row + pad_height - first_row - tile_row
-            in_kernel = (tap_row >= 0) & (tap_row < kernel_height) & in_channels
-            for tap_column in range(0, kernel_width):
-                input_column = column + tap_column - pad_width
-                in_map = (input_column >= 0) & (input_column < width) & in_channels
+    in_channels = (channel < channels)[None, :]
+    sum0 = tl.zeros((BLOCK_W, BLOCK_C), dtype=DTYPE)
+    sum1 = tl.zeros((BLOCK_W, BLOCK_C), dtype=DTYPE)
+    sum2 = tl.zeros((BLOCK_W, BLOCK_C), dtype=DTYPE)
+    sum3 = tl.zeros((BLOCK_W, BLOCK_C), dtype=DTYPE)
+    tap_stride = tap_columns * channels
+    begin = tl.maximum(tl.maximum(first_row - pad_height, 0), split_begin)
+    end = tl.minimum(first_row - pad_height + 3 + tap_rows, height)
+    end = tl.minimum(end, split_begin + rows_per_program)
+    for image in range(
+        first_image, tl.minimum(first_image + images_per_program, batch)
+    ):
+        x_image = x + image * height * width * channels + channel[None, :]
+        taps_image = taps + channel[None, :]
+        if TAPS_PER_IMAGE:
+            taps_image += image * tap_rows * tap_stride
+        for input_row in range(begin, end):
+            # The tap row of the first of the four sums; the others have those before.
+            t = input_row + pad_height - first_row
+            in_taps0 = in_channels & (t >= 0) & (t < tap_rows)
+            in_taps1 = in_channels & (t >= 1) & (t < tap_rows + 1)
+            in_taps2 = in_channels & (t >= 2) & (t < tap_rows + 2)
+            in_taps3 = in_channels & (t >= 3) & (t < tap_rows + 3)
+            source = x_image + input_row * width * channels
+            step = tap_stride
+            if FLIP:
+                t = tap_rows - 1 - t
+                step = -tap_stride
+            tap_row = taps_image + t * tap_stride
+            for j in range(0, tap_columns):
+                input_column = column - pad_width + j
+                in_map = (input_column >= 0) & (input_column < width)
                 value = tl.load(
-                    x_image + input_row * x_stride_h + input_column * x_stride_w,
-                    mask=in_map,
+                    source + (input_column * channels)[:, None],
+                    mask=in_map[:, None] & in_channels,
                     other=0.0,
-                )
-                tap = tl.load(
-                    kernel_image
-                    + tap_row * kernel_stride_h
-                    + tap_column * kernel_stride_w,
-                    mask=in_kernel,
-                    other=0.0,
-                )
-                total += value.to(DTYPE) * tap.to(DTYPE)
-        x_image += x_stride_n
-        kernel_image += kernel_stride_n
+                ).to(DTYPE)
+                tap_column = tap_columns - 1 - j if FLIP else j
+                tap = tap_row + tap_column * channels
+                sum0 += value * tl.load(tap, mask=in_taps0, other=0.0).to(DTYPE)
+                tap -= step
+                sum1 += value * tl.load(tap, mask=in_taps1, other=0.0).to(DTYPE)
+                tap -= step
+                sum2 += value * tl.load(tap, mask=in_taps2, other=0.0).to(DTYPE)
+                tap -= step
+                sum3 += value * tl.load(tap, mask=in_taps3, other=0.0).to(DTYPE)
     if HAS_BIAS:
-        total += tl.load(bias + channel, mask=in_channels, other=0.0).to(DTYPE)
-    row = first_row + tile_row
-    tl.store(
-        out
-        + group.to(tl.int64) * out_stride_n
-        + channel * out_stride_c
-        + row * out_stride_h
-        + column * out_stride_w,
-        total.to(out.dtype.element_ty),
-        mask=(row < out_height) & (column < out_width) & in_channels,
-    )
+        shift = tl.load(bias + channel, mask=channel < channels, other=0.0)
+        shift = shift.to(DTYPE)[None, :]
+        sum0 += shift
+        sum1 += shift
+        sum2 += shift
+        sum3 += shift
+    out_stride = out_width * channels
+    target = out + (group * out_height + first_row) * out_stride
+    target += (column * channels)[:, None] + channel[None, :]
+    mask = (column < out_width)[:, None] & in_channels
+    dtype = out.dtype.element_ty
+    tl.store(target, sum0.to(dtype), mask=mask)
+    target += out_stride
+    tl.store(target, sum1.to(dtype), mask=mask & (first_row + 1 < out_height))
+    target += out_stride
+    tl.store(target, sum2.to(dtype), mask=mask & (first_row + 2 < out_height))
+    target += out_stride
+    tl.store(target, sum3.to(dtype), mask=mask & (first_row + 3 < out_height))
 
 
-def _autotuned(*blocks):
-    """The kernel, tuned over (BLOCK_H, BLOCK_W, BLOCK_C, num_warps)."""
-    if os.environ.get('TRITON_INTERPRET') == '1':
-        blocks = blocks[:1]  # The interpreter has nothing to time.
-    configs = [
-        triton.Config(
-            {'BLOCK_H': height, 'BLOCK_W': width, 'BLOCK_C': channels}, num_warps=warps
-        )
-        for height, width, channels, warps in blocks
-    ]
-    key = ['channels', 'height', 'width', 'kernel_height', 'kernel_width', 'IMAGES']
-    return triton.autotune(configs=configs, key=key)(correlate_kernel)
-
-
-# Consecutive threads take consecutive addresses: channels or columns.
-CHANNELS_LAST = _autotuned(
-    (4, 4, 32, 4), (4, 8, 32, 4), (8, 8, 32, 4), (8, 4, 32, 2), (8, 4, 64, 4),
-    (16, 4, 32, 4), (8, 8, 64, 8), (4, 8, 64, 4), (2, 8, 64, 4),
-)  # fmt: skip
-NCHW = _autotuned(
-    (8, 16, 1, 1), (8, 32, 1, 1), (16, 32, 1, 2), (8, 64, 1, 2), (16, 64, 1, 4),
-    (8, 8, 4, 2), (16, 16, 4, 4), (4, 32, 4, 4), (32, 32, 1, 4),
-)  # fmt: skip
+# Most products for each value that is loaded, with all loads of 16 bytes and no value
+# exchanged between threads, which the compiled code is tested for.
+# (BLOCK_W at most, BLOCK_C, number of warps)
+BLOCKS = (16, 32, 2)
 
 
 def launch(
     x: Tensor,
-    kernel: Tensor,
+    taps: Tensor,
     bias: Tensor | None,
     out: Tensor,
     padding: list[int],
-    images_per_program: int,
-):
-    """Fill ``out`` with the correlation of ``x`` and ``kernel``.
+    *,
+    flip: bool = False,
+    images_per_program: int = 1,
+    rows_per_program: int | None = None,
+    blocks: tuple[int, int, int] = BLOCKS,
+) -> None:
+    """Fill ``out`` with the correlation of ``x`` and ``taps``.
+
+    All are dense, channels last.
 
     Args:
-        x: Maps, (N, C, H, W), any strides.
-        kernel: Kernels, (N, C, h, w) or (1, C, h, w), any strides.
+        x: Maps, (N, H, W, C).
+        taps: One kernel for all images, (h, w, C), or one for each, (N, h, w, C).
         bias: Added to each channel, (C,).
-        out: Filled; (N / images_per_program rounded up, C, H', W'): image i belongs to
-            row ``i // images_per_program``, and those of a row are summed.
+        out: Filled; (groups, H', W', C), a group being ``rows_per_program`` input rows
+            of ``images_per_program`` images, whose products are summed.
         padding: Zeros on either side, (rows, columns), or negative.
+        flip: Turn the taps by half a turn.
         images_per_program: How many images are summed.
+        rows_per_program: How many input rows; None takes all of an image.
+        blocks: Columns and channels of a program, and its number of warps.
     """
     if out.numel() == 0:
         return
-    tuned = CHANNELS_LAST if x.stride(1) == 1 and x.shape[1] > 1 else NCHW
-    kernel_strides = list(kernel.stride())
-    if kernel.shape[0] == 1:
-        kernel_strides[0] = 0
-
-    def grid(blocks):
-        return (
-            out.shape[0]
-            * triton.cdiv(out.shape[2], blocks['BLOCK_H'])
-            * triton.cdiv(out.shape[3], blocks['BLOCK_W'])
-            * triton.cdiv(out.shape[1], blocks['BLOCK_C']),
-        )
-
+    columns, channels, warps = blocks
+    groups, out_height, out_width, _ = out.shape
+    if 2 * out_width <= columns:
+        columns //= 2
+    programs = triton.cdiv(out.shape[3], channels) * triton.cdiv(out_width, columns)
+    programs *= triton.cdiv(out_height, 4) * groups
+    batch, height, width, _ = x.shape
     with torch.cuda.device_of(x):
-        tuned[grid](
-            x, kernel, bias, out,
-            *x.shape, *kernel.shape[2:], *out.shape[2:], *padding,
-            *x.stride(), *kernel_strides, *out.stride(),
-            IMAGES=images_per_program,
-            HAS_BIAS=bias is not None,
+        correlate_kernel[(programs,)](
+            x, taps, bias, out,
+            batch, x.shape[3], height, width, *taps.shape[-3:-1], out_height, out_width,
+            *padding, images_per_program, rows_per_program or height,
+            TAPS_PER_IMAGE=taps.dim() == 4, FLIP=flip, HAS_BIAS=bias is not None,
             DTYPE=tl.float64 if x.dtype == torch.float64 else tl.float32,
+            BLOCK_W=columns, BLOCK_C=channels, num_warps=warps,
         )  # fmt: skip

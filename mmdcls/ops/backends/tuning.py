@@ -36,7 +36,7 @@ from .layout import format_of, is_channels_last
 from .tf32 import allows_tf32
 
 _DEVICE_TYPE = 'cuda'
-CANDIDATES = ('aten', 'aten_relaid', 'triton')
+CANDIDATES = ('aten', 'aten_relaid', 'triton', 'toeplitz')
 
 # By how much a backend must beat 'aten' to be chosen.
 MARGIN = 0.95

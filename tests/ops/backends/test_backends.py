@@ -1,10 +1,9 @@
-"""What is particular to one backend: the table, Triton, the implicit-GEMM extension."""
+"""What backends share, and what is particular to the implicit-GEMM extension."""
 
 import os
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 import torch
@@ -32,82 +31,6 @@ def test_the_table_names_backends_for_every_operation_and_size():
                 assert set(names) <= set(BACKENDS) - {'implicit_gemm'}
 
 
-# --- Triton -------------------------------------------------------------------------
-
-
-def test_triton_cases():
-    """``triton_cases.py``, in a process of its own.
-
-    Without a GPU it needs Triton's interpreter, which has to be chosen before Triton is
-    imported for the first time.
-    """
-    pytest.importorskip('triton')
-    interpret = '0' if torch.cuda.is_available() else '1'
-    cases = Path(__file__).with_name('triton_cases.py')
-    result = subprocess.run(
-        [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(cases)],
-        env=os.environ | {'TRITON_INTERPRET': interpret},
-        cwd=cases.parents[2],
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert 'skipped' not in result.stdout
-
-
-@pytest.mark.parametrize(
-    ('architecture', 'layout'), [(80, 'channels_last'), (90, 'nchw')]
-)
-def test_triton_kernel_compiles_for_gpus(architecture, layout):
-    """Down to machine code, which needs no GPU; the interpreter must be off for it."""
-    pytest.importorskip('triton')
-    environment = {k: v for k, v in os.environ.items() if k != 'TRITON_INTERPRET'}
-    result = subprocess.run(
-        [sys.executable, '-c', COMPILE, str(architecture), layout],
-        env=environment | {'PYTHONPATH': os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    instructions = result.stdout
-    assert 'fma.rn.f32' in instructions
-    assert 'mma' not in instructions, 'tensor cores would round to TF32'
-
-
-COMPILE = """
-import sys, triton, triton.language as tl
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from mmdcls.ops.backends import triton_kernels as kernels
-
-architecture, layout = int(sys.argv[1]), sys.argv[2]
-tuner = {'channels_last': kernels.CHANNELS_LAST, 'nchw': kernels.NCHW}[layout]
-unit = {'channels_last': 'c', 'nchw': 'w'}[layout]
-for config in tuner.configs[::4]:
-    constants = dict(config.kwargs, IMAGES=1, HAS_BIAS=True, DTYPE=tl.float32)
-    constants |= {f'{name}_stride_{unit}': 1 for name in ('x', 'out')}
-    names = kernels.correlate_kernel.arg_names
-    signature = {
-        name: 'constexpr' if name in constants
-        else '*bf16' if name in ('x', 'kernel', 'bias', 'out')
-        else 'i32'
-        for name in names
-    }
-    source = ASTSource(
-        fn=kernels.correlate_kernel,
-        signature=signature,
-        constexprs={(names.index(name),): value for name, value in constants.items()},
-    )
-    compiled = triton.compile(
-        source,
-        target=GPUTarget('cuda', architecture, 32),
-        options={'num_warps': config.num_warps},
-    )
-    assert compiled.asm['cubin']
-    print(compiled.asm['ptx'])
-"""
-
-
 def test_triton_is_imported_only_when_used():
     code = (
         'import sys; import mmdcls.ops.depthwise; '
@@ -123,6 +46,7 @@ def test_triton_is_imported_only_when_used():
     ('backend', 'package', 'message'),
     [
         ('triton', 'triton', "needs the package 'triton', which is not installed"),
+        ('toeplitz', 'triton', "'toeplitz' needs the package 'triton'"),
         (
             'implicit_gemm',
             'depthwise_conv2d_implicit_gemm',
