@@ -16,17 +16,13 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from .autocast import without_autocast
+from .fused_construction import FusedKernel, can_fuse
+from .normalization import NORMALIZATION_EPS, SMALLEST_WIDTH, smallest_factor
 
 INTERPOLATIONS = ('bilinear', 'triangle', 'gaussian')
 
-# What is added to |sigma| to make the width of an element, so that every element
-# reaches a grid point (the released package's versions ``max`` and ``gauss``).
-SMALLEST_WIDTH = {'triangle': 1.0, 'gaussian': 0.27}
-
 # Room for both grid points of an element that lies outside of the kernel.
 _MARGIN = 2
-
-_NORMALIZATION_EPS = 1e-7
 
 
 def construct_kernel(
@@ -51,18 +47,19 @@ def construct_kernel(
     Gradients are closed-form and can be taken once, not twice.
 
     Args:
-        weight: ``(*batch, m)``; in a layer ``batch`` is
-            ``(C_out, C_in/groups, *dense_kernel_size)``.
+        weight: ``(*layers, *batch, m)``; in a layer ``batch`` is
+            ``(C_out, C_in/groups, *dense_kernel_size)``, and ``layers`` is empty.
         positions: ``(d, *batch, m)`` in pixels from the index ``size // 2`` of each
-            axis; ``positions[0]`` goes with the first axis of the kernel.
+            axis; ``positions[0]`` goes with the first axis of the kernel. All
+            ``layers`` share them.
         kernel_size: The ``d`` sizes of the kernel, 1 to 3 of them, even or odd.
         interpolation: ``'bilinear'``, ``'triangle'`` or ``'gaussian'``.
-        sigma: Shaped as ``positions``; for ``'triangle'`` and ``'gaussian'`` only.
+        sigma: ``(d, *layers, *batch, m)``; for ``'triangle'`` and ``'gaussian'`` only.
 
     Returns:
-        ``(*batch, *kernel_size)`` in the dtype of ``weight``. The arithmetic is in
-        float32, or float64 if ``weight`` or ``positions`` is, also under autocast. A
-        NaN among the positions shows as NaN in the kernel.
+        ``(*layers, *batch, *kernel_size)`` in the dtype of ``weight``. The arithmetic
+        is in float32, or float64 if ``weight`` or ``positions`` is, also under
+        autocast. A NaN among the positions shows as NaN in the kernel.
 
     Raises:
         TypeError: An argument is not of a floating-point dtype.
@@ -72,23 +69,32 @@ def construct_kernel(
     _check_arguments(weight, positions, kernel_size, interpolation, sigma)
     dtype = torch.promote_types(weight.dtype, positions.dtype)
     dtype = torch.promote_types(dtype, torch.float32)
-    batch, count = weight.shape[:-1], weight.shape[-1]
-    rows = math.prod(batch)
-    elements = weight.to(dtype).reshape(rows, count)
-    positions = positions.to(dtype).reshape(len(kernel_size), rows, count)
-    if interpolation == 'bilinear':
+    dimensions, count = len(kernel_size), weight.shape[-1]
+    layers = math.prod(weight.shape[: weight.ndim + 1 - positions.ndim])
+    elements = weight.to(dtype).reshape(layers, -1, count)
+    rows = elements.shape[1]
+    positions = positions.to(dtype).reshape(dimensions, rows, count)
+    if sigma is not None:
+        sigma = sigma.to(dtype).reshape(dimensions, layers, rows, count)
+    if can_fuse(elements, kernel_size):
+        kernel = FusedKernel.apply(
+            elements, positions, sigma, kernel_size, interpolation
+        )
+    elif interpolation == 'bilinear':
         kernel = _BilinearKernel.apply(elements, positions, kernel_size)
     else:
-        width = sigma.to(dtype).reshape(positions.shape).abs()
-        width = width + SMALLEST_WIDTH[interpolation]
+        positions = positions.unsqueeze(1).expand(sigma.shape).flatten(1, 2)
+        width = sigma.flatten(1, 2).abs() + SMALLEST_WIDTH[interpolation]
         kernel = _SpreadKernel.apply(
-            elements, positions, width, kernel_size, interpolation
+            elements.flatten(0, 1), positions, width, kernel_size, interpolation
         )
-    return kernel.reshape(*batch, *kernel_size).to(weight.dtype)
+    return kernel.reshape(*weight.shape[:-1], *kernel_size).to(weight.dtype)
 
 
 class _BilinearKernel(Function):
-    """Weight ``(rows, m)`` and positions ``(d, rows, m)`` to ``(rows, *kernel_size)``.
+    """Weight ``(layers, rows, m)`` to ``(layers, rows, *kernel_size)``.
+
+    The layers share the positions ``(d, rows, m)``.
 
     The kernel has a margin here: weight outside is added to it and cut off, and its
     gradient is read from zeros.
@@ -104,25 +110,29 @@ class _BilinearKernel(Function):
                 part * side for part in shares for side in (1 - fraction, fraction)
             ]
         sizes = [size + 2 * _MARGIN for size in kernel_size]
-        kernel = weight.new_zeros(weight.shape[0], math.prod(sizes))
+        kernel = weight.new_zeros(*weight.shape[:2], math.prod(sizes))
         for corner, share in zip(index, shares, strict=True):
-            kernel.scatter_add_(1, corner, share)
-        return F.pad(kernel.unflatten(1, sizes), (-_MARGIN, -_MARGIN) * len(sizes))
+            kernel.scatter_add_(2, corner.expand_as(share), share)
+        return F.pad(kernel.unflatten(2, sizes), (-_MARGIN, -_MARGIN) * len(sizes))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_kernel):
         weight, index, *fractions = ctx.saved_tensors
         dimensions = len(fractions)
-        grad = F.pad(grad_kernel, (_MARGIN, _MARGIN) * dimensions).flatten(1)
-        corners = grad.expand(len(index), *grad.shape).gather(2, index)
+        grad = F.pad(grad_kernel, (_MARGIN, _MARGIN) * dimensions).flatten(2)
+        index = index.unsqueeze(1).expand(-1, *weight.shape)
+        corners = grad.expand(len(index), *grad.shape).gather(3, index)
         corners = corners.unflatten(0, (2,) * dimensions)
         grad_positions = []
         for axis in range(dimensions):
             lower, upper = corners.unbind(axis)
             others = fractions[:axis] + fractions[axis + 1 :]
             grad_positions.append(weight * _interpolate(upper - lower, others))
-        return _interpolate(corners, fractions), torch.stack(grad_positions), None
+        grad_positions = torch.stack(grad_positions)
+        layers = grad_positions.shape[1]
+        grad_positions = grad_positions.sum(1) if layers > 1 else grad_positions[:, 0]
+        return _interpolate(corners, fractions), grad_positions, None
 
 
 def _corners(positions, kernel_size):
@@ -155,9 +165,10 @@ def _interpolate(corners, fractions):
 
 
 class _SpreadKernel(Function):
-    """As ``_BilinearKernel``, for elements that reach over the whole kernel.
+    """Weight ``(rows, m)`` and the others ``(d, rows, m)`` to ``(rows, *kernel_size)``.
 
-    What an element gives to each point is a product of one factor per axis.
+    Elements reach over the whole kernel; what an element gives to each point is a
+    product of one factor per axis.
     """
 
     @staticmethod
@@ -167,7 +178,7 @@ class _SpreadKernel(Function):
             for along in zip(positions, width, kernel_size, strict=True)
         ]
         totals = [factor.sum(-2) for factor in factors]
-        norm = math.prod(totals) + _NORMALIZATION_EPS
+        norm = math.prod(totals) + NORMALIZATION_EPS
         ctx.save_for_backward(weight, positions, width, norm, *factors, *totals)
         ctx.interpolation = interpolation
         first = factors[0] * (weight / norm).unsqueeze(-2)
@@ -209,9 +220,7 @@ def _factor(position, width, size, interpolation):
         torch.sub(width.unsqueeze(-2), distance.abs_(), out=distance)
         return distance.relu_()
     exponent = distance.div_(width.unsqueeze(-2)).square_().mul_(-0.5)
-    # Products of what is smaller are no normal numbers: far below rounding, and a
-    # processor takes many times as long for each, and for the exponential itself.
-    smallest = torch.finfo(exponent.dtype).tiny ** 0.4
+    smallest = smallest_factor(exponent.dtype)
     factor = exponent.clamp_min_(math.log(smallest) - 1).exp_()
     return F.threshold_(factor, smallest, 0.0)
 
@@ -263,7 +272,12 @@ def _check_arguments(weight, positions, kernel_size, interpolation, sigma):
         raise ValueError(
             f'weight is of shape {tuple(weight.shape)}; it must be (*batch, m), m >= 1'
         )
-    expected = (len(kernel_size), *weight.shape)
+    dimensions = len(kernel_size)
+    layers = max(0, weight.ndim + 1 - positions.ndim)
+    expected = {
+        'positions': (dimensions, *weight.shape[layers:]),
+        'sigma': (dimensions, *weight.shape),
+    }
     tensors = {'weight': weight, 'positions': positions, 'sigma': sigma}
     for name, tensor in tensors.items():
         if tensor is None:
@@ -275,8 +289,9 @@ def _check_arguments(weight, positions, kernel_size, interpolation, sigma):
                 f'{name} is on {tensor.device}; it must be on {weight.device}, '
                 'where weight is'
             )
-        if name != 'weight' and tensor.shape != expected:
+        if name != 'weight' and tensor.shape != expected[name]:
             raise ValueError(
-                f'{name} is of shape {tuple(tensor.shape)}; it must be {expected} for '
-                f'weight {tuple(weight.shape)} and kernel_size {kernel_size}'
+                f'{name} is of shape {tuple(tensor.shape)}; it must be '
+                f'{expected[name]} for weight {tuple(weight.shape)} and '
+                f'kernel_size {kernel_size}'
             )

@@ -1,12 +1,14 @@
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import assert_close
+from triton_runs import run_cases
 
 from mmdcls.ops import construct_kernel, reference
 
@@ -367,3 +369,61 @@ def test_ops_need_torch_only():
         [sys.executable, '-c', code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == '[]'
+
+
+def test_kernels_built_in_one_launch():
+    run_cases(Path(__file__).with_name('fused_construction_cases.py'))
+
+
+@pytest.mark.parametrize('interpolation', INTERPOLATIONS)
+@pytest.mark.parametrize('kernel_size', [(5,), (5, 8), (3, 4, 3)])
+def test_layers_that_share_positions(kernel_size, interpolation):
+    """Built together they are what each is alone; the gradients of positions add up."""
+    generator = torch.Generator().manual_seed(0)
+    dimensions, dtype = len(kernel_size), torch.float64
+    weight = torch.randn(3, 2, 4, generator=generator, dtype=dtype)
+    positions = 3 * torch.randn(dimensions, 2, 4, generator=generator, dtype=dtype)
+    tensors = [weight.requires_grad_(), positions.requires_grad_()]
+    sigma = None
+    if interpolation != 'bilinear':
+        sigma = torch.rand(dimensions, *weight.shape, generator=generator, dtype=dtype)
+        tensors.append(sigma.requires_grad_())
+
+    def build(layer):
+        return construct_kernel(
+            weight[layer],
+            positions,
+            kernel_size,
+            interpolation=interpolation,
+            sigma=None if sigma is None else sigma[:, layer],
+        )
+
+    together = build(slice(None))
+    alone = torch.stack([build(layer) for layer in range(3)])
+    assert_close(together, alone, 'kernel')
+    grad = torch.randn_like(alone)
+    for actual, expected in zip(
+        torch.autograd.grad(together, tensors, grad),
+        torch.autograd.grad(alone, tensors, grad),
+        strict=True,
+    ):
+        assert_close(actual, expected, 'gradient')
+
+
+@pytest.mark.parametrize(
+    ('positions', 'sigma', 'message'),
+    [
+        ((2, 2, 3), None, r'positions is of shape \(2, 2, 3\); it must be \(2, 2, 4\)'),
+        ((2, 3, 2, 4), (2, 2, 4), r'sigma .* must be \(2, 3, 2, 4\)'),
+        ((2, 9, 3, 2, 4), None, r'must be \(2, 3, 2, 4\)'),
+    ],
+)
+def test_shapes_that_cannot_be_shared_are_named(positions, sigma, message):
+    with pytest.raises(ValueError, match=message):
+        construct_kernel(
+            torch.zeros(3, 2, 4),
+            torch.zeros(positions),
+            (5, 5),
+            interpolation='gaussian' if sigma else 'bilinear',
+            sigma=torch.zeros(sigma) if sigma else None,
+        )

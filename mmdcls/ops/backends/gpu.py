@@ -13,6 +13,12 @@ def is_interpreted() -> bool:
     return os.environ.get('TRITON_INTERPRET') == '1'
 
 
+@torch.compiler.assume_constant_result
+def has_triton() -> bool:
+    """Whether the package is installed."""
+    return importlib.util.find_spec('triton') is not None
+
+
 def refusal(
     backend: str,
     x: Tensor,
@@ -28,7 +34,7 @@ def refusal(
         capability: The smallest CUDA compute capability that will do.
     """
     device = 'cpu' if is_interpreted() else 'cuda'
-    if importlib.util.find_spec('triton') is None:
+    if not has_triton():
         return ImportError(
             f"backend {backend!r} needs the package 'triton', which is not installed."
         )

@@ -19,6 +19,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
 from mmdcls.ops.backends import BACKENDS
+from mmdcls.ops.fused_construction import construct, construct_backward
 
 # name: backend, operation, dtype, shape of the maps
 STAGE1, STAGE4 = (64, 96, 56, 56), (64, 768, 7, 7)
@@ -35,6 +36,11 @@ CASES = {
     'toeplitz-grad_weight-tf32': ('toeplitz', 'grad_weight', torch.float32, STAGE1),
 }
 KERNEL_SIZE = (17, 17)
+# name: interpolation, layers that share positions, channels, elements
+CONSTRUCTIONS = {
+    'construct-bilinear': ('bilinear', 9, 384, 34),
+    'construct-gaussian': ('gaussian', 1, 1024, 40),
+}
 
 INSTRUCTIONS = {
     'cuda': {
@@ -78,9 +84,10 @@ def compile_for(target):
 
     JITFunction.run = compile_only
     report = {}
-    for case, arguments in CASES.items():
+    cases = CASES | CONSTRUCTIONS
+    for case, arguments in cases.items():
         kernels.clear()
-        launch(*arguments)
+        (launch if case in CASES else launch_construction)(*arguments)
         report[case] = {kernel.name: figures(kernel, target) for kernel in kernels}
     return report
 
@@ -103,6 +110,18 @@ def launch(name, operation, dtype, shape):
     else:
         flip = operation == 'grad_input'
         backend.correlate._init_fn(x, weight, None if flip else bias, padding, flip)
+
+
+def launch_construction(interpolation, layers, channels, count):
+    """Launch the kernels that build a stage's, forward and backward."""
+    weight = torch.empty(layers, channels, count, device='meta')
+    positions = torch.empty(2, channels, count, device='meta')
+    sigma = None
+    if interpolation != 'bilinear':
+        sigma = torch.empty(2, *weight.shape, device='meta')
+    arguments = weight, positions, sigma, KERNEL_SIZE, interpolation
+    grad = construct._init_fn(*arguments)
+    construct_backward._init_fn(grad, *arguments)
 
 
 def figures(kernel, target):

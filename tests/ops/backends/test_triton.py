@@ -1,42 +1,17 @@
 """The Triton backends, without a GPU: in the interpreter, and as compiled code."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from triton_runs import run_cases, run_python
 
 FOLDER = Path(__file__).parent
 
 
-def run(*arguments, interpret):
-    """Run Python in a process: Triton reads the variable when it is imported."""
-    result = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env=os.environ
-        | {
-            'TRITON_INTERPRET': '1' if interpret else '0',
-            'PYTHONPATH': os.pathsep.join(sys.path),
-        },
-        cwd=FOLDER.parents[2],
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
 def test_triton_cases():
-    """``triton_cases.py``, on a GPU or in Triton's interpreter."""
-    pytest.importorskip('triton')
-    output = run(
-        *('-m', 'pytest', '-q', '-p', 'no:cacheprovider', FOLDER / 'triton_cases.py'),
-        interpret=not torch.cuda.is_available(),
-    )
-    assert 'skipped' not in output
+    run_cases(FOLDER / 'triton_cases.py')
 
 
 # Largest number of registers of each case, in the order of the targets. With more,
@@ -51,6 +26,8 @@ LIMITS = {
     'toeplitz-grad_input-fp16': (168, 168, 128),
     'toeplitz-grad_weight-fp16': (168, 192, 128),
     'toeplitz-grad_weight-tf32': (192, 255, 128),
+    'construct-bilinear': (216, 216, 512),
+    'construct-gaussian': (255, 255, 512),
 }
 TARGETS = {
     'sm_90': ('cuda', '90'),
@@ -64,8 +41,7 @@ SHARED = {'sm_90': 227 * 1024, 'sm_80': 163 * 1024, 'gfx942': 64 * 1024}
 @pytest.fixture(scope='module', params=TARGETS)
 def compiled(request):
     """A target and what the kernels became there, which needs no GPU."""
-    pytest.importorskip('triton')
-    output = run(
+    output = run_python(
         FOLDER / 'compiled_kernels.py', *TARGETS[request.param], interpret=False
     )
     return request.param, json.loads(output)
