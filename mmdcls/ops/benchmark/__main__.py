@@ -6,12 +6,14 @@ comparison where it is installed. Prints Markdown tables, after a parity check::
     python -m mmdcls.ops.benchmark
     python -m mmdcls.ops.benchmark --device cuda --dtype float16
     python -m mmdcls.ops.benchmark --tune   # rewrite the backend table
+    python -m mmdcls.ops.benchmark --report OUT   # all that a device is needed for
 
 All times are medians over repetitions in which the contenders take turns, so that a
 busy machine slows all of them; compare the ratios.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
@@ -19,6 +21,7 @@ import torch
 from mmdcls.files import write_json, written_whole
 from mmdcls.ops.backends import choices
 
+from .complete import write_complete_report
 from .contenders import ReleasedDcls2d
 from .layers import (
     GROWTH_SIZES,
@@ -26,15 +29,18 @@ from .layers import (
     KERNEL_SIZE,
     STAGES,
     check_parity,
+    measure_rates,
     time_construction,
     time_growth,
     time_layers,
 )
 from .report import to_markdown
 from .table import tune, write_choices
-from .timing import copy_bandwidth, describe_device, product_rate
+from .timing import describe_device
 
 TUNED_KERNEL_SIZES = (7, 17, 21, 31, 51)
+# Of a complete report, the most important one first; without and with a GPU.
+DTYPES = ((torch.float32,), (torch.float16, torch.bfloat16, torch.float32))
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -62,6 +68,18 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         '--out', type=Path, help='also write OUT.md and OUT.json (no suffix in OUT)'
     )
     parser.add_argument(
+        '--report',
+        help='check and time all dtypes, memory formats and backends instead; writes '
+        'OUT.md and OUT.json, section by section',
+        metavar='OUT',
+    )
+    parser.add_argument(
+        '--minutes',
+        type=float,
+        default=7.0,
+        help='how long --report may take before it leaves out the rest; default: 7',
+    )
+    parser.add_argument(
         '--tune',
         action='store_true',
         help='time all backends and write the fastest to --choices; nothing else',
@@ -84,6 +102,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     if options.batch_sizes is None:
         on_gpu = options.device.type == 'cuda'
         options.batch_sizes = [64, 128] if on_gpu else [4, 16]
+    options.released = ReleasedDcls2d is not None and not options.report
+    options.dtypes = DTYPES[options.device.type == 'cuda']
     options.stages, options.growth_sizes = STAGES, GROWTH_SIZES
     options.tuned_kernel_sizes = TUNED_KERNEL_SIZES
     if options.quick:
@@ -99,14 +119,14 @@ def main(arguments: list[str] | None = None) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    if options.report:
+        sys.exit(not write_complete_report(options))
     check_parity(options.device, options.dtype)
     if options.tune:
         key = (options.device.type, str(options.dtype).removeprefix('torch.'))
         write_choices(options.choices, key, tune(options))
         return
-    options.copy_bandwidth = copy_bandwidth(options.device)
-    if options.device.type == 'cpu':
-        options.product_rate = product_rate(options.dtype)
+    measure_rates(options)
     report = {
         'environment': describe(options),
         'layers': time_layers(options),

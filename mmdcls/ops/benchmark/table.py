@@ -34,9 +34,7 @@ def tune(options: argparse.Namespace) -> dict[str, dict[int, list[str]]]:
                         total[operation].setdefault(name, 0)
                         total[operation][name] += relative
             for operation, times in total.items():
-                best = min(times, key=times.get)
-                if times[best] > tuning.MARGIN:
-                    best = 'aten'
+                best = tuning.fastest(times)
                 table[operation][kernel_size].append(best)
                 print(
                     f'{kernel_size:3d} on {map_size:3d}, {operation}: {best};', end=''

@@ -1,0 +1,253 @@
+"""The sections of a complete report: each gives its rows one by one.
+
+A row is a flat dict, one column of a table for each key. Times are in milliseconds.
+"""
+
+import argparse
+import functools
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from mmdcls.ops.backends import BACKENDS, OPERATIONS, tuning
+from mmdcls.ops.backends.tf32 import allows_tf32
+from mmdcls.ops.kernel import INTERPOLATIONS
+
+from . import blocks, layers
+from .contenders import DCLSLayer, inference, train_step
+from .timing import peak_memory
+
+Rows = Iterator[dict]
+
+FORMATS = {'nchw': torch.contiguous_format, 'channels_last': torch.channels_last}
+
+# Shape of the maps, size of the kernel: odd sizes, maps smaller than the kernel, and
+# rows that no load of 16 bytes is aligned with.
+_PARITY_CASES = (
+    ((2, 8, 56, 56), (17, 17)),
+    ((5, 8, 7, 7), (13, 13)),
+    ((3, 4, 25, 41), (17, 17)),
+    ((1, 2, 40, 100), (31, 31)),
+    ((2, 3, 12, 20), (4, 6)),
+)
+
+# name: the batch, and the maps of the first stage
+_MODELS = {'ImageNet': (64, 56, 56), 'UperNet': (2, 128, 128), 'Cascade': (1, 200, 320)}
+
+
+def parity(options: argparse.Namespace) -> Rows:
+    """Every backend against PyTorch's convolution in float64."""
+    for dtype in options.dtypes:
+        for name in tuning.CANDIDATES:
+            for operation in OPERATIONS:
+                yield _parity_row(name, operation, dtype, options.device)
+
+
+def _parity_row(name, operation, dtype, device):
+    row = {'backend': name, 'operation': operation, 'dtype': _short(dtype, device)}
+    backend, errors = BACKENDS[name], []
+    for (shape, size), memory_format in (
+        (case, memory_format) for case in _PARITY_CASES for memory_format in FORMATS
+    ):
+        padding = tuple(k // 2 for k in size)
+        x = torch.empty(shape, dtype=dtype, device=device)
+        x = x.to(memory_format=FORMATS[memory_format])
+        try:
+            backend.can_run(operation, x, size, padding, raise_error=True)
+            arguments = tuning.make_arguments(operation, x, size, padding)
+            actual = getattr(backend, operation)(*arguments).double()
+        except Exception as error:
+            refused = isinstance(error, (ImportError, ValueError))
+            result = 'not here' if refused else 'FAILED'
+            return row | {
+                'largest error': '',
+                'result': f'{result}: {_first_line(error)}',
+            }
+        exact = [
+            value.double() if isinstance(value, torch.Tensor) else value
+            for value in arguments
+        ]
+        expected = getattr(BACKENDS['aten'], operation)(*exact)
+        errors.append(((actual - expected).abs().max() / expected.abs().max()).item())
+    largest = max(errors)
+    passed = largest <= layers.tolerance(dtype, device)
+    return row | {
+        'largest error': f'{largest:.1e}',
+        'result': 'passed' if passed else 'FAILED',
+    }
+
+
+def construction_parity(options: argparse.Namespace) -> Rows:
+    """Kernels and gradients against the same in float64."""
+    for interpolation in INTERPOLATIONS:
+        layer = DCLSLayer(8, layers.KERNEL_SIZE, 34, interpolation).to(options.device)
+        results = []
+        for module in (layer, DCLSLayer(8, layers.KERNEL_SIZE, 34, interpolation)):
+            if module is not layer:
+                module.load_state_dict(layer.state_dict())
+                module = module.to(options.device).double()
+            kernel = module.construct_kernel()
+            grad = torch.ones_like(kernel).cumsum(-1)
+            sources = [module.weight, module.positions, module.sigma]
+            sources = [source for source in sources if source is not None]
+            results.append([kernel, *torch.autograd.grad(kernel, sources, grad)])
+        error = max(
+            ((a.double() - b).abs().max() / b.abs().max()).item()
+            for a, b in zip(*results, strict=True)
+        )
+        yield {
+            'interpolation': interpolation,
+            'largest error': f'{error:.1e}',
+            'result': 'passed' if error < 1e-4 else 'FAILED',
+        }
+
+
+def backend_times(options: argparse.Namespace) -> Rows:
+    """Every backend that ``auto`` chooses from, and its choice."""
+    size = layers.KERNEL_SIZE
+    for model, (batch, height, width) in _MODELS.items():
+        for dtype in options.dtypes:
+            for memory_format in FORMATS:
+                for stage, (channels, _) in enumerate(options.stages):
+                    shape = batch, channels, height >> stage, width >> stage
+                    k = tuple(min(size, 2 * extent - 1) for extent in shape[2:])
+                    x = torch.empty(shape, dtype=dtype, device=options.device)
+                    x = x.to(memory_format=FORMATS[memory_format])
+                    for operation in OPERATIONS:
+                        times = tuning.measure(
+                            *(operation, x, k, tuple(side // 2 for side in k)),
+                            timer=tuning.time_on_gpu,
+                        )
+                        yield {
+                            'model': model,
+                            'maps': 'x'.join(map(str, shape)),
+                            'dtype': _short(dtype, options.device),
+                            'format': memory_format,
+                            'operation': operation,
+                            **{
+                                name: f'{times[name]:.3f}' if name in times else ''
+                                for name in tuning.CANDIDATES
+                            },
+                            'auto': tuning.fastest(times),
+                        }
+
+
+def layer_times(options: argparse.Namespace) -> Rows:
+    """A DCLS layer against the 7x7 one, inference and training."""
+    for dtype in options.dtypes:
+        one = argparse.Namespace(**vars(options) | {'dtype': dtype})
+        layers.measure_rates(one)
+        for row in layers.time_layers(one):
+            yield {
+                'dtype': _short(dtype, options.device),
+                **{name: row[name] for name in ('batch', 'mode', 'stage')},
+                **{name: f'{value:.3f}' for name, value in row['ms'].items()},
+                **{f'{n} / dcls': f'{value:.2f}' for n, value in row['ratio'].items()},
+            }
+
+
+def graph_times(options: argparse.Namespace) -> Rows:
+    """The same layers from a CUDA graph."""
+    for channels, size in options.stages:
+        for dtype in options.dtypes[:1]:
+            for mode in ('inference', 'train'):
+                row = {
+                    'dtype': _short(dtype, options.device),
+                    'stage': f'{channels}x{size}x{size}',
+                }
+                row['mode'] = mode
+                for name, step in _steps(channels, size, dtype, mode, options).items():
+                    step()  # Chooses backends, and compiles them.
+                    graph = torch.cuda.CUDAGraph()
+                    with torch.cuda.graph(graph):
+                        kept = step()
+                    row[name] = f'{tuning.time_on_gpu(step):.3f}'
+                    row[f'{name}, graph'] = f'{tuning.time_on_gpu(graph.replay):.3f}'
+                    del kept
+                yield row
+
+
+def peak_memories(options: argparse.Namespace) -> Rows:
+    """Peak memory of a layer beyond what there is before."""
+    for channels, size in options.stages:
+        for mode in ('inference', 'train'):
+            row = {'stage': f'{channels}x{size}x{size}', 'mode': mode}
+            dtype = options.dtypes[0]
+            for name, step in _steps(channels, size, dtype, mode, options).items():
+                step()
+                peak = peak_memory(step, options.device)
+                row[f'{name}, MB'] = f'{peak / 2**20:.1f}'
+            yield row
+
+
+def construction_times(options: argparse.Namespace) -> Rows:
+    """Building kernels, forward and backward."""
+    for row in layers.time_construction(options):
+        yield row | {key: f'{row[key]:.3f}' for key in ('ms', 'peak_mb')}
+
+
+def block_times(options: argparse.Namespace) -> Rows:
+    """The Triton kernels with other blocks than theirs."""
+    for channels, size in options.stages:
+        for dtype in options.dtypes:
+            x = torch.randn(
+                options.batch_sizes[0], channels, size, size, device=options.device
+            ).to(dtype)
+            for kernel, configuration, run in blocks.launches(x, layers.KERNEL_SIZE):
+                row = {
+                    'maps': 'x'.join(map(str, x.shape)),
+                    'dtype': _short(dtype, options.device),
+                    'kernel': kernel,
+                    'blocks': ' '.join(map(str, configuration)),
+                }
+                try:
+                    row['ms'] = f'{tuning.time_on_gpu(run):.3f}'
+                except Exception as error:
+                    row['ms'] = f'not here: {_first_line(error)}'
+                yield row
+
+
+# Title: the rows, and whether they need a GPU. What matters most comes first.
+SECTIONS: dict[str, tuple[Callable[[argparse.Namespace], Rows], bool]] = {
+    'Parity of the backends': (parity, False),
+    'Parity of construction': (construction_parity, False),
+    'Layers against 7x7': (layer_times, False),
+    'Backends': (backend_times, True),
+    'Construction': (construction_times, False),
+    'CUDA graphs': (graph_times, True),
+    'Peak memory': (peak_memories, False),
+    'Blocks of the Triton kernels': (block_times, True),
+}
+
+
+def _steps(channels, size, dtype, mode, options):
+    """A step of the DCLS layer and of the 7x7 one, on channels_last maps."""
+    x = torch.randn(options.batch_sizes[0], channels, size, size, device=options.device)
+    x = x.to(dtype).contiguous(memory_format=torch.channels_last)
+    plain = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+    modules = {
+        'dcls': DCLSLayer(channels, layers.KERNEL_SIZE, layers.KERNEL_COUNT),
+        '7x7': plain.to(dtype, memory_format=torch.channels_last),
+    }
+    make = inference if mode == 'inference' else functools.partial(_train, x=x)
+    return {
+        name: make(module.to(options.device), x)
+        if mode == 'inference'
+        else make(module.to(options.device))
+        for name, module in modules.items()
+    }
+
+
+def _train(module, x):
+    return train_step(module, x, torch.randn_like(x))
+
+
+def _short(dtype, device):
+    name = str(dtype).removeprefix('torch.')
+    rounded = device.type == 'cuda' and dtype == torch.float32 and allows_tf32()
+    return 'tf32' if rounded else name
+
+
+def _first_line(error):
+    return str(error).split('\n')[0]
