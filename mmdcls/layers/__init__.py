@@ -9,6 +9,7 @@ from .conv import (
     DCLSConv3_2d,
     DCLSConv3d,
 )
+from .together import can_build_together, construct_kernels
 
 __all__ = [
     'DCLSConv1d',
@@ -18,6 +19,8 @@ __all__ = [
     'DCLSConv3_2d',
     'DCLSConv3d',
     'DCLSConvNd',
+    'can_build_together',
+    'construct_kernels',
     'iter_dcls_layers',
     'named_dcls_layers',
 ]

@@ -291,14 +291,18 @@ class DCLSConvNd(nn.Module):
         self.deploy = True
         self._cache = KernelCache()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve ``(N, C_in, *size)`` or ``(C_in, *size)``, as ``nn.ConvNd`` does."""
-        return self._conv_forward(x, self.weight, self.bias)
+    def forward(self, x: Tensor, kernel: Tensor | None = None) -> Tensor:
+        """Convolve ``(N, C_in, *size)`` or ``(C_in, *size)``, as ``nn.ConvNd`` does.
+
+        ``kernel`` is what :meth:`construct_kernel` gives, if it is there already.
+        """
+        return self._conv_forward(x, self.weight, self.bias, kernel)
 
     # The name and arguments by which mmcv's efficient_conv_bn_eval folds a
     # normalisation into the weight; a kernel is linear in its weight, so it may.
-    def _conv_forward(self, x, weight, bias):
-        kernel = self._kernel_for(weight)
+    def _conv_forward(self, x, weight, bias, kernel=None):
+        if kernel is None:
+            kernel = self._kernel_for(weight)
         padding = self.padding
         if self.padding_mode != 'zeros' or padding == 'same':
             x, padding = self._pad(x), (0,) * self.spatial_dimensions
@@ -313,9 +317,12 @@ class DCLSConvNd(nn.Module):
         if self.deploy:
             return weight
         sources = weight, self.positions, self.sigma
-        if self.training or torch.is_grad_enabled() or not is_readable(weight):
-            return self._construct(*sources)
-        return self._cache.get(self._construct_checked, *sources)
+        if self._keeps_kernel(weight):
+            return self._cache.get(self._construct_checked, *sources)
+        return self._construct(*sources)
+
+    def _keeps_kernel(self, weight):
+        return not self.training and not torch.is_grad_enabled() and is_readable(weight)
 
     def _pad(self, x):
         """Pad ``x`` as ``F.convNd`` cannot: by mode, or unequally on the two sides."""

@@ -10,7 +10,7 @@ from mmpretrain.models.backbones import ConvNeXt
 from mmpretrain.models.utils import LayerNorm2d
 from torch import Tensor, nn
 
-from mmdcls.layers import iter_dcls_layers
+from mmdcls.layers import can_build_together, construct_kernels, iter_dcls_layers
 from mmdcls.registry import MODELS
 
 from .convert import convert_to_dcls
@@ -135,8 +135,8 @@ class ConvNeXtDCLS(ConvNeXt):
         outs = []
         for i, stage in enumerate(self.stages):
             x = self._downsample(self.downsample_layers[i], x)
-            for block in stage:
-                x = self._run_block(block, x)
+            for block, kernel in zip(stage, _kernels(stage), strict=True):
+                x = self._run_block(block, x, kernel)
             if i in self.out_indices:
                 norm = getattr(self, f'norm{i}')
                 if self.gap_before_final_norm:
@@ -157,10 +157,11 @@ class ConvNeXtDCLS(ConvNeXt):
                 x = layer(x)
         return x.contiguous(memory_format=torch.channels_last)
 
-    def _run_block(self, block: nn.Module, x: Tensor) -> Tensor:
+    def _run_block(self, block: nn.Module, x: Tensor, kernel: Tensor | None) -> Tensor:
+        built = {} if kernel is None else {'kernel': kernel}
         if self.with_cp and x.requires_grad:
-            return cp.checkpoint(block, x, use_reentrant=False)
-        return block(x)
+            return cp.checkpoint(block, x, use_reentrant=False, **built)
+        return block(x, **built)
 
     def train(self, mode: bool = True) -> ConvNeXtDCLS:
         """Set the mode and keep frozen stages in evaluation.
@@ -174,6 +175,16 @@ class ConvNeXtDCLS(ConvNeXt):
         """Fold every DCLS layer into a plain convolution, in place."""
         for layer in list(iter_dcls_layers(self)):
             layer.switch_to_deploy()
+
+
+def _kernels(stage):
+    """The depthwise kernel of each block, where they can be built at once."""
+    if all(isinstance(block, ConvNeXtDCLSBlock) for block in stage):
+        layers = [block.depthwise_conv for block in stage]
+        papers = all(block.is_the_papers() for block in stage)
+        if papers and can_build_together(layers):
+            return construct_kernels(layers)
+    return [None] * len(stage)
 
 
 def _one_a_stage(name: str, convolution: nn.Conv2d) -> int:

@@ -99,7 +99,8 @@ class DepthwiseConv2dFunction(torch.autograd.Function):
                 )
                 grad_kernel = run.grad_weight(x, grad_output, kernel_size, padding)
                 rows, columns = ctx.crop
-                grad_kernel = F.pad(grad_kernel, (columns, columns, rows, rows))
+                if rows or columns:
+                    grad_kernel = F.pad(grad_kernel, (columns, columns, rows, rows))
             if ctx.needs_input_grad[2]:
                 grad_bias = grad_output.permute(0, 2, 3, 1).flatten(0, 2).sum(0)
         return grad_x, grad_kernel, grad_bias, None, None, None

@@ -1,4 +1,4 @@
-"""The two pointwise layers of a ConvNeXt block with the GELU between them."""
+"""What a ConvNeXt block does besides convolving: pointwise layers and the residual."""
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +74,38 @@ class _LinearGELULinear(Function):
         if for_bias1:
             grads['bias1'] = grad.sum(0)
         return tuple(grads.values())
+
+
+def scaled_residual(x: Tensor, residual: Tensor, scale: Tensor) -> Tensor:
+    """Add ``residual * scale`` to ``x``, a factor for each image and channel.
+
+    ``torch.addcmul`` does so too, but multiplies whole maps by its factor of 1 in the
+    backward pass. Can be differentiated once.
+
+    Args:
+        x: ``(N, C, H, W)``.
+        residual: Shaped as ``x``.
+        scale: ``(N, C, 1, 1)``.
+    """
+    return _ScaledResidual.apply(x, residual, scale)
+
+
+class _ScaledResidual(Function):
+    @staticmethod
+    def forward(ctx, x, residual, scale):
+        ctx.save_for_backward(residual, scale)
+        return torch.addcmul(x, residual, scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output):
+        residual, scale = ctx.saved_tensors
+        grad_residual = grad_scale = None
+        if ctx.needs_input_grad[1]:
+            grad_residual = grad_output * scale
+        if ctx.needs_input_grad[2]:
+            grad_scale = (grad_output * residual).sum((2, 3), keepdim=True)
+        return grad_output, grad_residual, grad_scale
 
 
 def _is_eager_on_cpu(x):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import assert_close
 
-from mmdcls.ops import linear_gelu_linear, pointwise
+from mmdcls.ops import linear_gelu_linear, pointwise, scaled_residual
 
 NAMES = ('x', 'weight1', 'bias1', 'weight2', 'bias2')
 
@@ -122,3 +122,24 @@ def test_compiles_without_a_graph_break():
     )
     for one, other in zip(actual, wanted, strict=True):
         assert_close(one, other, 'gradient')
+
+
+@pytest.mark.parametrize('needed', [(True, True, True), (False, True, False)])
+def test_scaled_residual(needed):
+    torch.manual_seed(0)
+    x, residual = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randn(2, 3, 4, 5)
+    tensors = x, residual.double(), torch.randn(2, 3, 1, 1, dtype=torch.float64)
+    for tensor, need in zip(tensors, needed, strict=True):
+        tensor.requires_grad_(need)
+    wanted = [tensor for tensor in tensors if tensor.requires_grad]
+    output = scaled_residual(*tensors)
+    expected = torch.addcmul(*tensors)
+    assert_close(output, expected, 'output')
+    for actual, value in zip(
+        torch.autograd.grad(output.square().sum(), wanted),
+        torch.autograd.grad(expected.square().sum(), wanted),
+        strict=True,
+    ):
+        assert_close(actual, value, 'gradient')
+    compiled = torch.compile(scaled_residual, backend='aot_eager', fullgraph=True)
+    assert_close(compiled(*tensors), expected, 'output')
