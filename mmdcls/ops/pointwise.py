@@ -87,7 +87,10 @@ def scaled_residual(x: Tensor, residual: Tensor, scale: Tensor) -> Tensor:
         residual: Shaped as ``x``.
         scale: ``(N, C, 1, 1)``.
     """
-    return _ScaledResidual.apply(x, residual, scale)
+    tensors = x, residual, scale
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return _ScaledResidual.apply(*tensors)
+    return torch.addcmul(*tensors)
 
 
 class _ScaledResidual(Function):
