@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from mmdcls.engine.checkpoint import CheckpointError
-from mmdcls.engine.state_dict_comparison import Differences
+from mmdcls.checkpoints.comparison import Differences
+from mmdcls.checkpoints.reading import CheckpointError
 
 from .files import Checkpoint
 from .names import TASKS

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmdcls.engine.checkpoint import CheckpointError, read_checkpoint
+from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint
 from mmdcls.files import written_whole
 
 from .names import rename

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
-from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.checkpoints.reading import CheckpointError
 
 TASKS = {'cls': 'classification', 'seg': 'segmentation', 'det': 'detection'}
 

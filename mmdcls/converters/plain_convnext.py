@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from mmengine.registry import MODELS, DefaultScope
 
-from mmdcls.engine.checkpoint import CheckpointError
-from mmdcls.engine.state_dict_comparison import compare_state_dicts
+from mmdcls.checkpoints.comparison import compare_state_dicts
+from mmdcls.checkpoints.reading import CheckpointError
 
 from .conversion import Conversion
 from .files import Checkpoint, open_checkpoint

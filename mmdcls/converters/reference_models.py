@@ -19,7 +19,7 @@ from mmpretrain.models import ConvNeXt
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.engine.launch import read_config
 from mmdcls.layers import named_dcls_layers
 

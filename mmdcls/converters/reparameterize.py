@@ -14,9 +14,9 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.checkpoints.comparison import check_state_dict
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.engine.launch import ConfigError, read_config
-from mmdcls.engine.state_dict_comparison import check_state_dict
 from mmdcls.layers import iter_dcls_layers
 from mmdcls.registry import MODELS
 

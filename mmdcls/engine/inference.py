@@ -13,9 +13,10 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-from .checkpoint import read_checkpoint, state_dict_of
+from mmdcls.checkpoints.comparison import check_state_dict
+from mmdcls.checkpoints.reading import read_checkpoint, state_dict_of
+
 from .launch import ConfigError, read_config
-from .state_dict_comparison import check_state_dict
 
 SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff')

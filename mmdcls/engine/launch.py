@@ -14,7 +14,8 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from .checkpoint import CheckpointError, state_dict_of
+from mmdcls.checkpoints.reading import CheckpointError, state_dict_of
+
 from .cpu_runner import CPURunner
 
 SPLITS = ('train', 'val', 'test')

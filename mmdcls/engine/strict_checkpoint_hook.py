@@ -8,9 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
+from mmdcls.checkpoints.comparison import check_state_dict
 from mmdcls.registry import HOOKS
-
-from .state_dict_comparison import check_state_dict
 
 
 @HOOKS.register_module()

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.converters import check_destination, write_checkpoint
-from mmdcls.engine.checkpoint import CheckpointError
 
 
 class Unwritable:

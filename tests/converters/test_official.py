@@ -17,13 +17,13 @@ from official_models import (
 )
 from safetensors.torch import save_file
 
+from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint
 from mmdcls.converters import (
     mmdcls_to_official,
     official_to_mmdcls,
     write_checkpoint,
 )
 from mmdcls.converters.reference_models import SCOPES, build_on_meta
-from mmdcls.engine.checkpoint import CheckpointError, read_checkpoint
 from mmdcls.models import ConvNeXtDCLS
 
 TASKS = list(SCOPES)

@@ -10,10 +10,10 @@ from trained_models import (
     save,
 )
 
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.converters import reparameterize as module
 from mmdcls.converters import write_checkpoint
 from mmdcls.converters.reparameterize import reparameterize
-from mmdcls.engine.checkpoint import CheckpointError
 from mmdcls.engine.launch import ConfigError
 from mmdcls.layers import DCLSConvNd
 

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from official_configs import ROOT
 from skimage import data
 
-from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.engine.inference import find_images, make_inferencer, predict
 from mmdcls.engine.launch import ConfigError
 

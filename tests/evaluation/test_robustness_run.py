@@ -28,8 +28,8 @@ from robustness_runs import (
 from torch.nn.modules.module import register_module_forward_hook
 
 from mmdcls.analysis.robustness import ReportError
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.datasets.corruptions import CORRUPTIONS
-from mmdcls.engine.checkpoint import CheckpointError
 from mmdcls.engine.launch import ConfigError
 
 # ------------------------------------------------------------------------- resuming

@@ -28,8 +28,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mmdcls.analysis import robustness as report
 from mmdcls.analysis.complexity import count_flops
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.datasets.corruptions import SEVERITIES, corruptions_version
-from mmdcls.engine.checkpoint import CheckpointError
 from mmdcls.engine.cpu_runner import join_processes
 from mmdcls.engine.launch import (
     ConfigError,

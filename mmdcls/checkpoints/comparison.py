@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from .checkpoint import CheckpointError
+from .reading import CheckpointError
 
 
 @dataclass
