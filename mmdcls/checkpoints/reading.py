@@ -18,6 +18,9 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
+from .declared_sizes import DeclaredSizeError, check_declared_sizes
+from .embedded_config import disarm_configs
+
 HISTORY_BUFFER_STATISTICS = ('min', 'max', 'current', 'mean')
 NUMERIC_DTYPES = '?bBhHiIlLqQefdgFD'
 
@@ -65,6 +68,8 @@ def read_checkpoint(
 ) -> dict:
     """Read a checkpoint file; refuse, and do not run, anything but data.
 
+    Configs that the file carries as text are disarmed, see :func:`disarm_configs`.
+
     Args:
         filename: A file written by ``torch.save``, or a ``.safetensors`` file.
         map_location: As in :func:`torch.load`.
@@ -74,7 +79,8 @@ def read_checkpoint(
 
     Raises:
         CheckpointError: If the file is missing, is no complete checkpoint, holds
-            something that is not data, or is not a dictionary.
+            something that is not data, declares more than it holds, or is not a
+            dictionary.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
@@ -84,7 +90,12 @@ def read_checkpoint(
             from safetensors.torch import load_file
 
             return load_file(path, device=str(map_location or 'cpu'))
+        check_declared_sizes(path)
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except DeclaredSizeError as error:
+        raise CheckpointError(
+            f"'{filename}' was refused before it was loaded: {error}."
+        ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, error)) from error
     except Exception as error:
@@ -97,6 +108,7 @@ def read_checkpoint(
             f"'{filename}' holds a {type(checkpoint).__name__} instead of a dictionary "
             'of tensors.'
         )
+    disarm_configs(checkpoint, filename)
     return checkpoint
 
 
