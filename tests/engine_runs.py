@@ -58,6 +58,7 @@ def run(
     optim_wrapper=None,
     param_scheduler=None,
     runner_class=Runner,
+    log_level='ERROR',
     **kwargs,
 ):
     """Train ``model`` (by default a SmallModel, always the same); return the runner."""
@@ -84,7 +85,7 @@ def run(
         param_scheduler=param_scheduler
         or dict(type='CosineAnnealingLR', T_max=32, by_epoch=False),
         randomness=dict(seed=0),
-        log_level='ERROR',
+        log_level=log_level,
         experiment_name=f'{work_dir.name}-{id(loader)}',
         **kwargs,
     )

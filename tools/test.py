@@ -19,6 +19,11 @@ def main() -> None:
     parser.add_argument(
         '--tta', action='store_true', help='average over test-time augmentations'
     )
+    parser.add_argument(
+        '--allow-mismatch',
+        action='store_true',
+        help='load what fits of weights that do not fit the model, and list the rest',
+    )
     args = parse_arguments(parser)
 
     # After the command line is read, so that --device can hide the GPUs from torch.
@@ -46,7 +51,9 @@ def main() -> None:
         if args.out:
             write_predictions(cfg, args.out)
         check_data_paths(cfg, ('test',))
-        runner = build_runner(cfg, partial_checkpoint=False)
+        runner = build_runner(
+            cfg, partial_checkpoint=False, allow_mismatch=args.allow_mismatch
+        )
         runner.test()
 
 

@@ -27,6 +27,11 @@ def main() -> None:
         action='store_true',
         help='scale the learning rate with the real batch size (auto_scale_lr)',
     )
+    parser.add_argument(
+        '--allow-mismatch',
+        action='store_true',
+        help='load what fits of weights that do not fit the model, and list the rest',
+    )
     args = parse_arguments(parser)
 
     # After the command line is read, so that --device can hide the GPUs from torch.
@@ -55,7 +60,11 @@ def main() -> None:
             cfg.resume = True
             cfg.load_from = None if args.resume == 'auto' else args.resume
         check_data_paths(cfg, ('train', 'val'))
-        runner = build_runner(cfg, partial_checkpoint=not cfg.get('resume'))
+        runner = build_runner(
+            cfg,
+            partial_checkpoint=not cfg.get('resume'),
+            allow_mismatch=args.allow_mismatch,
+        )
         runner.train()
 
 

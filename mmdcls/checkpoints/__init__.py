@@ -1,13 +1,18 @@
 """Read the checkpoints of strangers, and compare them with models."""
 
 from .comparison import Differences, check_state_dict, compare_state_dicts
-from .reading import CheckpointError, read_checkpoint, state_dict_of
+from .loading import PretrainedGuard, check_pretrained, check_weights, with_prefix
+from .reading import CheckpointError, read_checkpoint, tensors_of
 
 __all__ = [
     'CheckpointError',
     'Differences',
+    'PretrainedGuard',
+    'check_pretrained',
     'check_state_dict',
+    'check_weights',
     'compare_state_dicts',
     'read_checkpoint',
-    'state_dict_of',
+    'tensors_of',
+    'with_prefix',
 ]

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
+from torch import Tensor
 
 from .declared_sizes import DeclaredSizeError, check_declared_sizes
 from .embedded_config import disarm_configs
@@ -112,13 +113,13 @@ def read_checkpoint(
     return checkpoint
 
 
-def state_dict_of(filename: str | os.PathLike) -> dict:
-    """Read a checkpoint file's tensors, without the prefix that DDP adds.
+def tensors_of(checkpoint: dict) -> dict[str, Tensor]:
+    """Give a checkpoint's tensors, without the prefix that DDP adds.
 
-    Raises:
-        CheckpointError: As :func:`read_checkpoint`.
+    Args:
+        checkpoint: What :func:`read_checkpoint` gave: tensors by name, or a dictionary
+            that has such a one under ``state_dict``.
     """
-    checkpoint = read_checkpoint(filename)
     state_dict = checkpoint.get('state_dict', checkpoint)
     return {name.removeprefix('module.'): value for name, value in state_dict.items()}
 
@@ -138,8 +139,15 @@ def _refusal(path: Path, error: Exception) -> str:
     return f"'{path}' was refused and nothing in it was run: {reason}."
 
 
+def _with_state_dict(checkpoint: dict) -> dict:
+    """Put tensors that are all there is where mmengine's hooks look for them."""
+    if checkpoint and all(isinstance(value, Tensor) for value in checkpoint.values()):
+        return {'state_dict': tensors_of(checkpoint)}
+    return checkpoint
+
+
 def _read_local(filename: str, map_location=None) -> dict:
-    return read_checkpoint(filename, map_location)
+    return _with_state_dict(read_checkpoint(filename, map_location))
 
 
 def _read_remote(
@@ -161,7 +169,7 @@ def _read_remote(
                 'by hand and name the local file instead.'
             ) from error
     barrier()
-    return read_checkpoint(path, map_location)
+    return _with_state_dict(read_checkpoint(path, map_location))
 
 
 allow_openmmlab_globals()

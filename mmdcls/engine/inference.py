@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmdcls.checkpoints.comparison import check_state_dict
-from mmdcls.checkpoints.reading import read_checkpoint, state_dict_of
+from mmdcls.checkpoints.reading import read_checkpoint, tensors_of
 
 from .launch import ConfigError, read_config
 
@@ -51,7 +51,8 @@ def make_inferencer(
             f"The config '{config}' has default_scope='{scope}'; accepted are "
             f'{", ".join(SCOPES)}.'
         )
-    found = state_dict_of(checkpoint)
+    content = read_checkpoint(checkpoint)
+    found = tensors_of(content)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     # mmpretrain builds its pipeline in whatever scope is the current one.
     init_default_scope(scope)
@@ -59,7 +60,7 @@ def make_inferencer(
     check_state_dict(
         inferencer.model.state_dict(), found, checkpoint, f"the model of '{config}'"
     )
-    meta = read_checkpoint(checkpoint).get('meta', {})
+    meta = content.get('meta', {})
     if not meta.get('dataset_meta') and not meta.get('CLASSES'):
         _name_classes(inferencer, cfg, scope)
     return inferencer

@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmdcls.checkpoints.reading import CheckpointError, state_dict_of
+from mmdcls.checkpoints import read_checkpoint, tensors_of, with_prefix
 
 from .cpu_runner import CPURunner
 
@@ -167,14 +167,16 @@ def check_amp_evaluation(cfg: Config) -> None:
 def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     """Initialise ``model.backbone`` from a classifier's checkpoint.
 
+    Whether its tensors fit is looked at when they are loaded, see
+    :class:`StrictCheckpointHook`.
+
     Raises:
         CheckpointError: If the file cannot be read or holds no backbone.
+        ConfigError: If the config's model has no backbone.
     """
-    if not any(name.startswith('backbone.') for name in state_dict_of(checkpoint)):
-        raise CheckpointError(
-            f"--pretrained: '{checkpoint}' holds no tensor named 'backbone.*'; convert "
-            'released weights with tools/model_converters/official_to_mmdcls.py.'
-        )
+    if 'backbone' not in cfg.model:
+        raise ConfigError('--pretrained: the model of the config has no backbone.')
+    with_prefix(tensors_of(read_checkpoint(checkpoint)), 'backbone.', checkpoint)
     cfg.model.backbone.init_cfg = dict(
         type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
     )
@@ -280,7 +282,9 @@ def write_predictions(cfg: Config, out: str) -> None:
     cfg.test_evaluator = metrics
 
 
-def build_runner(cfg: Config, partial_checkpoint: bool) -> Runner:
+def build_runner(
+    cfg: Config, partial_checkpoint: bool, allow_mismatch: bool = False
+) -> Runner:
     """Build the runner, with a check of whatever checkpoint it will load.
 
     The config's ``runner_type`` decides on its class; without one, several processes
@@ -288,9 +292,14 @@ def build_runner(cfg: Config, partial_checkpoint: bool) -> Runner:
 
     Args:
         cfg: What :func:`load_config` gave.
-        partial_checkpoint: See :class:`StrictCheckpointHook`.
+        partial_checkpoint: ``partial`` of :class:`StrictCheckpointHook`.
+        allow_mismatch: As in :class:`StrictCheckpointHook`.
     """
-    check = dict(type='mmdcls.StrictCheckpointHook', partial=partial_checkpoint)
+    check = dict(
+        type='mmdcls.StrictCheckpointHook',
+        partial=partial_checkpoint,
+        allow_mismatch=allow_mismatch,
+    )
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), check]
     if cfg.get('runner_type'):
         return RUNNERS.build(cfg)

@@ -10,6 +10,7 @@ from mmpretrain.models.backbones import ConvNeXt
 from mmpretrain.models.utils import LayerNorm2d
 from torch import Tensor, nn
 
+from mmdcls.checkpoints import PretrainedGuard
 from mmdcls.layers import iter_dcls_layers
 from mmdcls.registry import MODELS
 
@@ -18,7 +19,7 @@ from .convnext_block import ConvNeXtDCLSBlock
 
 
 @MODELS.register_module()
-class ConvNeXtDCLS(ConvNeXt):
+class ConvNeXtDCLS(PretrainedGuard, ConvNeXt):
     """mmpretrain's ConvNeXt with every depthwise convolution replaced by a DCLS one.
 
     Paper §4.2: 17x17 kernels of 34 elements for tiny, 40 for small and base; the

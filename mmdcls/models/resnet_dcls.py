@@ -8,13 +8,14 @@ from mmpretrain.models.backbones import ResNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmdcls.checkpoints import PretrainedGuard
 from mmdcls.registry import MODELS
 
 from .convert import convert_to_dcls, convert_to_plain
 
 
 @MODELS.register_module()
-class ResNetDCLS(ResNet):
+class ResNetDCLS(PretrainedGuard, ResNet):
     """mmpretrain's ResNet with every 3x3 convolution of its blocks replaced.
 
     Paper §4.1 and Table 1: ResNet-50 with 7x7 kernels of 5 or 6 elements. The
