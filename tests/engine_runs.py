@@ -59,6 +59,7 @@ def run(
     param_scheduler=None,
     runner_class=Runner,
     log_level='ERROR',
+    train_cfg=None,
     **kwargs,
 ):
     """Train ``model`` (by default a SmallModel, always the same); return the runner."""
@@ -76,7 +77,7 @@ def run(
         val_dataloader=loader,
         val_evaluator=[Mean()],
         val_cfg=dict(),
-        train_cfg=dict(by_epoch=True, max_epochs=max_epochs),
+        train_cfg=train_cfg or dict(by_epoch=True, max_epochs=max_epochs),
         optim_wrapper=optim_wrapper
         or dict(
             constructor='mmdcls.DCLSOptimWrapperConstructor',

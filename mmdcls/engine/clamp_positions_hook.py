@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdcls.layers import named_dcls_layers
+from mmdcls.layers import DCLSConvNd
 from mmdcls.registry import HOOKS
+
+from .loops import dcls_layers_of
 
 
 @HOOKS.register_module()
@@ -29,12 +33,15 @@ class ClampPositionsHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Clamp once at the start (checkpoints may hold positions beyond the kernel).
 
-        Also looks whether the positions are trained.
+        Also looks whether the positions are trained, and averaged, as they should be.
 
         Raises:
-            ValueError: If a trainable position tensor is in no param group.
+            ValueError: If the model has no DCLS layer, if a trainable position tensor
+                is in no param group, or if an EMA hook averages shared positions
+                several times a step.
         """
-        self._layers = dict(named_dcls_layers(runner.model))
+        self._layers = dcls_layers_of(self, runner.model)
+        check_averages(runner, self._layers)
         optimized = {
             id(param)
             for group in runner.optim_wrapper.optimizer.param_groups
@@ -74,3 +81,28 @@ class ClampPositionsHook(Hook):
                     'earlier checkpoint.'
                 )
             layer.clamp_positions()
+
+
+def check_averages(runner: Runner, layers: Mapping[str, DCLSConvNd]) -> None:
+    """Refuse to average a tensor that several layers share once for each of them.
+
+    mmengine's averaged models go through the state dict if ``update_buffers`` is set,
+    where a shared tensor stands under several names.
+
+    Args:
+        runner: Its hooks are looked at.
+        layers: The model's DCLS layers by name.
+
+    Raises:
+        ValueError: If a hook does so.
+    """
+    tensors = {id(layer.positions) for layer in layers.values()}
+    for hook in runner.hooks:
+        average = getattr(hook, 'ema_model', None)
+        if getattr(average, 'update_buffers', False) and len(tensors) < len(layers):
+            raise ValueError(
+                f'{type(hook).__name__}: update_buffers=True averages positions that '
+                f'{len(layers)} layers share as {len(tensors)} tensors once for each '
+                'layer in every step, so that they follow too fast; leave it at False, '
+                'with which buffers are copied.'
+            )

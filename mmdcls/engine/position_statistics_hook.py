@@ -6,8 +6,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from mmdcls.layers import named_dcls_layers
 from mmdcls.registry import HOOKS
+
+from .loops import check_turn_comes, counts_epochs, dcls_layers_of
 
 
 @HOOKS.register_module()
@@ -24,20 +25,37 @@ class PositionStatisticsHook(Hook):
       says that the dilated kernel size is too small.
 
     Args:
-        interval: Every how many epochs or iterations.
-        by_epoch: Count in epochs, or in iterations.
+        interval: Every how many epochs or iterations; by default each epoch, or every
+            50 iterations.
+        by_epoch: Count in epochs, or in iterations; by default in what the training
+            loop counts.
+
+    Raises:
+        ValueError: If ``interval`` is below 1; when the training starts, if it is
+            shorter than ``interval``, has no epochs to count, or if the model has no
+            DCLS layer.
     """
 
     priority = 'BELOW_NORMAL'
 
-    def __init__(self, interval: int = 1, by_epoch: bool = True) -> None:
+    def __init__(
+        self, interval: int | None = None, by_epoch: bool | None = None
+    ) -> None:
+        if interval is not None and interval < 1:
+            raise ValueError(
+                f'PositionStatisticsHook: interval={interval} must be at least 1.'
+            )
         self.interval = interval
         self.by_epoch = by_epoch
 
     def before_train(self, runner: Runner) -> None:
         """Find the tensors and remember where they start."""
+        self.by_epoch = counts_epochs(self, runner, self.by_epoch)
+        if self.interval is None:
+            self.interval = 1 if self.by_epoch else min(50, runner.max_iters)
+        check_turn_comes(self, runner, 'interval', self.interval, self.by_epoch)
         self._owners = {}
-        for name, layer in named_dcls_layers(runner.model):
+        for name, layer in dcls_layers_of(self, runner.model).items():
             owner = name.removeprefix('module.')
             self._owners.setdefault(id(layer.positions), (owner, layer))
         self._previous = {

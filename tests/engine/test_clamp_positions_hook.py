@@ -1,8 +1,15 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from engine_runs import SmallModel, run
 from mmengine.hooks import Hook
+from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
+
+from mmdcls.engine.clamp_positions_hook import check_averages
+from mmdcls.layers import named_dcls_layers
+from mmdcls.models import ConvNeXtDCLS
 
 CLAMP = dict(type='mmdcls.ClampPositionsHook')
 
@@ -100,3 +107,52 @@ def test_nan_positions_stop_the_training(tmp_path):
 
     with pytest.raises(ValueError, match=r'conv\.positions became NaN at iteration 3'):
         run(tmp_path, custom_hooks=[Spoil(), CLAMP])
+
+
+def test_model_without_positions(tmp_path):
+    model = SmallModel()
+    model.conv.switch_to_deploy()
+    wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
+    with pytest.raises(ValueError, match='ClampPositionsHook needs .* has none'):
+        run(tmp_path, model=model, optim_wrapper=wrapper, custom_hooks=[CLAMP])
+
+
+def shared(share_positions=True):
+    return ConvNeXtDCLS(
+        dict(depths=[1, 1, 6, 1], channels=[2] * 4),
+        dilated_kernel_size=3,
+        kernel_count=3,
+        share_positions=share_positions,
+    )
+
+
+def averages(model, **kwargs):
+    """What ClampPositionsHook sees of an EMA hook, and the average itself."""
+    average = ExponentialMovingAverage(model, momentum=0.1, **kwargs)
+    hooks = [SimpleNamespace(ema_model=average)]
+    return SimpleNamespace(hooks=hooks), dict(named_dcls_layers(model)), average
+
+
+def test_averages_that_take_shared_positions_several_times_are_refused():
+    model = shared()
+    runner, layers, average = averages(model, update_buffers=True)
+    positions = model.stages[2][0].depthwise_conv.positions
+    with torch.no_grad():
+        positions.fill_(0)
+        average.update_parameters(model)
+        positions.fill_(1)
+        average.update_parameters(model)
+    wrong = average.module.stages[2][0].depthwise_conv.positions
+    # One step of six blocks: 1 - 0.9 ** 6 in place of 0.1.
+    torch.testing.assert_close(wrong, torch.full_like(wrong, 1 - 0.9**6))
+    with pytest.raises(ValueError, match='update_buffers=True averages positions'):
+        check_averages(runner, layers)
+
+
+@pytest.mark.parametrize(
+    'share_positions, update_buffers', [(True, False), (False, True)]
+)
+def test_right_averages_are_accepted(share_positions, update_buffers):
+    model = shared(share_positions)
+    runner, layers, _ = averages(model, update_buffers=update_buffers)
+    check_averages(runner, layers)
