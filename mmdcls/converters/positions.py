@@ -12,6 +12,9 @@ dcls 0.0.3, 0.0.4  columns   as they are          nothing
 dcls 0.0.5         columns   ``v0`` as they are   nothing
 dcls >= 0.0.6      rows      ``v0`` as they are   nothing
 =================  ========  ===================  ======================================
+
+In 0.0.5 and later, ``v1`` is columns first and normalises each element, so that one up
+to a pixel beyond the kernel acts as if it were clamped.
 """
 
 from __future__ import annotations
