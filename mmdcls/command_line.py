@@ -81,6 +81,12 @@ def add_conversion_arguments(parser: argparse.ArgumentParser, config: str) -> No
         action='store_true',
         help='accept positions that differ within a stage',
     )
+    parser.add_argument(
+        '--columns-first',
+        action='store_true',
+        help="the authors' side is of dcls 0.0.1 to 0.0.5 (November 2022 to October "
+        '2023), whose positions have columns first',
+    )
 
 
 def convert_file(source: str, target: str, convert: Callable[[], object]) -> None:

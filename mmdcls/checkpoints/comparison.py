@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from .names import note_unknown_prefix
 from .reading import CheckpointError
 
 
@@ -85,4 +86,5 @@ def check_state_dict(
     """
     differences = compare_state_dicts(expected, found)
     if differences:
-        raise CheckpointError(f"'{file}' does not fit {model}: {differences}.")
+        unknown = '' if set(expected) & set(found) else note_unknown_prefix(found)
+        raise CheckpointError(f"'{file}' does not fit {model}: {differences}{unknown}.")

@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-SMALL = 2**20
+SMALL = 2**24
 """A tensor may repeat the values of its storage up to this number of elements."""
 
 # Rebuild a tensor from (storage, offset, size, stride, ...), and wrap such a tensor.

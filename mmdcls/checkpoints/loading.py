@@ -16,7 +16,8 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from .comparison import compare_state_dicts
-from .reading import CheckpointError, tensors_of
+from .names import find_state_dict, note_unknown_prefix, strip_wrappers
+from .reading import CheckpointError
 
 _CONVERTER = 'tools/model_converters/official_to_mmdcls.py'
 _OFFICIAL_ADVICE = (
@@ -61,6 +62,7 @@ def check_weights(
             f'{differences.resized[0]}'
             if differences.resized
             else f'it has none of the {len(expected)} tensors of the {part}'
+            f'{note_unknown_prefix(found)}'
         )
         advice = _conversion_advice(found, expected)
         if not advice and count:
@@ -131,7 +133,9 @@ def check_pretrained(module: nn.Module, allow_mismatch: bool = False) -> None:
     """
     for config in pretrained_configs(module):
         source = config['checkpoint']
-        found = tensors_of(CheckpointLoader.load_checkpoint(source, 'cpu'))
+        content = CheckpointLoader.load_checkpoint(source, 'cpu')
+        # The names that mmengine goes by.
+        found = strip_wrappers(find_state_dict(content)[1], front=('module',))
         part = f'{type(module).__name__}'
         if prefix := config.get('prefix'):
             found = with_prefix(found, prefix, source)

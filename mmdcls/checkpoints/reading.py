@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .declared_sizes import DeclaredSizeError, check_declared_sizes
 from .embedded_config import disarm_configs
+from .names import find_state_dict, strip_wrappers
 
 HISTORY_BUFFER_STATISTICS = ('min', 'max', 'current', 'mean')
 NUMERIC_DTYPES = '?bBhHiIlLqQefdgFD'
@@ -113,15 +114,14 @@ def read_checkpoint(
     return checkpoint
 
 
-def tensors_of(checkpoint: dict) -> dict[str, Tensor]:
-    """Give a checkpoint's tensors, without the prefix that DDP adds.
+def tensors_of(checkpoint: dict, expected: Collection[str] = ()) -> dict[str, Tensor]:
+    """Give a checkpoint's tensors, by the names that the bare model has for them.
 
     Args:
-        checkpoint: What :func:`read_checkpoint` gave: tensors by name, or a dictionary
-            that has such a one under ``state_dict``.
+        checkpoint: What :func:`read_checkpoint` gave.
+        expected: The model's names, see :func:`strip_wrappers`.
     """
-    state_dict = checkpoint.get('state_dict', checkpoint)
-    return {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    return strip_wrappers(find_state_dict(checkpoint)[1], expected)
 
 
 def _refusal(path: Path, error: Exception) -> str:
@@ -140,10 +140,15 @@ def _refusal(path: Path, error: Exception) -> str:
 
 
 def _with_state_dict(checkpoint: dict) -> dict:
-    """Put tensors that are all there is where mmengine's hooks look for them."""
-    if checkpoint and all(isinstance(value, Tensor) for value in checkpoint.values()):
-        return {'state_dict': tensors_of(checkpoint)}
-    return checkpoint
+    """Put the tensors where mmengine and its hooks look for them.
+
+    Their model is not known here, so that names lose only what no model has in them.
+    """
+    layout, tensors = find_state_dict(checkpoint)
+    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
+        return checkpoint
+    others = {} if layout == 'bare' else checkpoint
+    return {**others, 'state_dict': strip_wrappers(tensors, front=('module',))}
 
 
 def _read_local(filename: str, map_location=None) -> dict:

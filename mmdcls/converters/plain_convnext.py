@@ -10,6 +10,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 
 from mmdcls.checkpoints.comparison import compare_state_dicts
+from mmdcls.checkpoints.names import note_unknown_prefix
 from mmdcls.checkpoints.reading import CheckpointError
 
 from .conversion import Conversion
@@ -112,7 +113,7 @@ def _check_plain(checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"--from-convnext: '{checkpoint.path}' is no ConvNeXt of its authors or of "
             f"mmpretrain: it has '{next(iter(names))}' and no 'stages.*.dwconv.weight' "
-            "(mmpretrain has a converter for timm's)."
+            f"(mmpretrain has a converter for timm's){note_unknown_prefix(names)}."
         )
 
 

@@ -138,11 +138,12 @@ def load_trained(
     # As mmengine's Runner does.
     if cfg.get('data_preprocessor'):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    source = open_checkpoint(checkpoint, prefer_ema=False)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         model = MMENGINE_MODELS.build(copy.deepcopy(cfg.model)).eval()
+    expected = model.state_dict()
+    source = open_checkpoint(checkpoint, prefer_ema=False, expected=expected)
     check_state_dict(
-        model.state_dict(), source.state_dict, source.path, f"the model of '{config}'"
+        expected, source.state_dict, source.path, f"the model of '{config}'"
     )
     model.load_state_dict(source.state_dict)
     return cfg, model, source

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdcls.layers import DCLSConvNd
+from mmdcls.layers import DCLSConvNd, position_limits
 from mmdcls.registry import HOOKS
 
 from .loops import dcls_layers_of
@@ -31,9 +31,11 @@ class ClampPositionsHook(Hook):
         self.nan_interval = nan_interval
 
     def before_train(self, runner: Runner) -> None:
-        """Clamp once at the start (checkpoints may hold positions beyond the kernel).
+        """Clamp once at the start: checkpoints may hold positions beyond the kernel.
 
-        Also looks whether the positions are trained, and averaged, as they should be.
+        If there are any, a warning says how many and how far, since the model's outputs
+        change. Also looks whether the positions are trained, and averaged, as they
+        should be.
 
         Raises:
             ValueError: If the model has no DCLS layer, if a trainable position tensor
@@ -53,6 +55,7 @@ class ClampPositionsHook(Hook):
                     f'{name}.positions is in no param group of the optimizer; use '
                     "constructor='mmdcls.DCLSOptimWrapperConstructor' in optim_wrapper."
                 )
+        self._warn_of_positions_beyond(runner)
         self._clamp(runner)
 
     def after_train_iter(
@@ -69,6 +72,24 @@ class ClampPositionsHook(Hook):
         """
         if runner.optim_wrapper.should_update():
             self._clamp(runner)
+
+    def _warn_of_positions_beyond(self, runner: Runner) -> None:
+        # Shared positions count once.
+        layers = {id(layer.positions): layer for layer in self._layers.values()}
+        excess = []
+        for layer in layers.values():
+            positions = layer.positions.detach()
+            limits = position_limits(positions, layer.dilated_kernel_size)
+            excess.append((positions.abs() - limits).flatten())
+        beyond = sum(int((distances > 0).sum()) for distances in excess)
+        if beyond:
+            total = sum(distances.numel() for distances in excess)
+            farthest = max(float(distances.max()) for distances in excess)
+            runner.logger.warning(
+                f'{beyond} of {total} position coordinates lie beyond their kernels at '
+                f'the start, by up to {farthest:.2g} pixels; they are clamped to them, '
+                'which changes what the model computes.'
+            )
 
     def _clamp(self, runner: Runner) -> None:
         look = self.every_n_train_iters(runner, self.nan_interval)

@@ -52,14 +52,14 @@ def make_inferencer(
             f'{", ".join(SCOPES)}.'
         )
     content = read_checkpoint(checkpoint)
-    found = tensors_of(content)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     # mmpretrain builds its pipeline in whatever scope is the current one.
     init_default_scope(scope)
     inferencer = _BUILDERS[scope](cfg, str(checkpoint), device)
-    check_state_dict(
-        inferencer.model.state_dict(), found, checkpoint, f"the model of '{config}'"
-    )
+    expected = inferencer.model.state_dict()
+    found = tensors_of(content, expected)
+    check_state_dict(expected, found, checkpoint, f"the model of '{config}'")
+    inferencer.model.load_state_dict(found)
     meta = content.get('meta', {})
     if not meta.get('dataset_meta') and not meta.get('CLASSES'):
         _name_classes(inferencer, cfg, scope)

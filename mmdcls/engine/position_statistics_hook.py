@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmdcls.layers import position_limits
 from mmdcls.registry import HOOKS
 
 from .loops import check_turn_comes, counts_epochs, dcls_layers_of
@@ -82,8 +83,7 @@ class PositionStatisticsHook(Hook):
         scalars = {}
         for owner, layer in self._owners.values():
             positions = _snapshot(layer)
-            limits = positions.new_tensor([s // 2 for s in layer.dilated_kernel_size])
-            limits = limits.view(-1, *[1] * (positions.ndim - 1))
+            limits = position_limits(positions, layer.dilated_kernel_size)
             moved = (positions - self._previous[owner]).abs().mean()
             scalars[f'positions/{owner}/speed'] = moved.item()
             scalars[f'positions/{owner}/std'] = positions.std().item()

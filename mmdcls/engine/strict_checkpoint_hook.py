@@ -63,7 +63,9 @@ class StrictCheckpointHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare ``checkpoint`` with ``runner.model``."""
         expected = _unwrap(runner.model).state_dict()
-        found = tensors_of(checkpoint)
+        found = tensors_of(checkpoint, expected)
+        # mmengine loads what it finds here.
+        checkpoint['state_dict'] = found
         source = runner._load_from or 'the latest checkpoint'
         if self.partial:
             _check_start(expected, found, source, self.allow_mismatch)
@@ -113,7 +115,7 @@ def _leave_out_unfit_averages(expected: dict[str, Tensor], checkpoint: dict) -> 
     """
     if 'ema_state_dict' not in checkpoint:
         return
-    kept = tensors_of({'state_dict': checkpoint['ema_state_dict']})
+    kept = tensors_of({'state_dict': checkpoint['ema_state_dict']}, expected)
     if compare_state_dicts(expected, kept).resized:
         del checkpoint['ema_state_dict']
         print_log(

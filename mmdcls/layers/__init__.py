@@ -9,6 +9,7 @@ from .conv import (
     DCLSConv3_2d,
     DCLSConv3d,
 )
+from .limits import position_limits
 
 __all__ = [
     'DCLSConv1d',
@@ -20,4 +21,5 @@ __all__ = [
     'DCLSConvNd',
     'iter_dcls_layers',
     'named_dcls_layers',
+    'position_limits',
 ]

@@ -4,11 +4,12 @@ import pytest
 import torch
 from engine_runs import SmallModel, run
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
 
 from mmdcls.engine.clamp_positions_hook import check_averages
-from mmdcls.layers import named_dcls_layers
+from mmdcls.layers import DCLSConv2d, named_dcls_layers
 from mmdcls.models import ConvNeXtDCLS
 
 CLAMP = dict(type='mmdcls.ClampPositionsHook')
@@ -77,6 +78,28 @@ def test_positions_of_a_checkpoint_are_clamped_at_the_start(tmp_path):
         custom_hooks=[CLAMP, watch],
     )
     assert watch.largest[0] == 3
+
+
+def test_says_how_many_positions_are_clamped_at_the_start(tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda self, text: warnings.append(text))
+    model = SmallModel()
+    # A second layer with the same positions: they count once.
+    model.other = DCLSConv2d(
+        3, 3, 5, 7, padding=3, groups=3, positions=model.conv.positions
+    )
+    with torch.no_grad():
+        model.conv.positions.zero_()
+        model.conv.positions[0, 1, 0, :2] = torch.tensor([3.5, -5.25])
+    options = dict(model=model, max_epochs=1, custom_hooks=[CLAMP])
+    wrapper = optim_wrapper(lr=0.0)
+    run(tmp_path, optim_wrapper=wrapper, **options)
+    said = [text for text in warnings if 'position' in text]
+    assert len(said) == 1 and '\n' not in said[0]
+    assert said[0].startswith('2 of 30 position coordinates lie beyond their kernels')
+    assert 'by up to 2.2 pixels' in said[0]
+    run(tmp_path, optim_wrapper=wrapper, **options)
+    assert [text for text in warnings if 'position' in text] == said
 
 
 def test_ema_averages_clamped_positions(tmp_path):

@@ -181,3 +181,42 @@ def test_pretrained_files_of_upstream_modules_are_checked(tmp_path):
     path = save(tmp_path / 'a.pth', model=Classifier())
     with pytest.raises(CheckpointError, match='none of the .* of the ResNet'):
         run(tmp_path / 'run', model=Host(path), max_epochs=1, custom_hooks=[PARTIAL])
+
+
+@pytest.mark.parametrize('hook', [EXACT, PARTIAL], ids=['exact', 'partial'])
+@pytest.mark.parametrize(
+    'rename',
+    [
+        lambda name: f'_orig_mod.{name}',
+        lambda name: f'module._orig_mod.{name}',
+        lambda name: name.replace('conv.', 'conv._orig_mod.'),
+        lambda name: f'model.{name}',
+    ],
+    ids=['compiled', 'DDP', 'compiled inside', 'Lightning'],
+)
+def test_names_of_wrapped_models_are_loaded(tmp_path, hook, rename):
+    trained = SmallModel()
+    tensors = {rename(name): value for name, value in trained.state_dict().items()}
+    torch.save({'state_dict': tensors}, tmp_path / 'wrapped.pth')
+    runner = run(
+        tmp_path / 'run',
+        max_epochs=1,
+        load_from=str(tmp_path / 'wrapped.pth'),
+        custom_hooks=[hook],
+        optim_wrapper=dict(
+            constructor='mmdcls.DCLSOptimWrapperConstructor',
+            optimizer=dict(type='SGD', lr=1e-12),
+        ),
+    )
+    for name, tensor in runner.model.state_dict().items():
+        torch.testing.assert_close(tensor, trained.state_dict()[name])
+
+
+def test_an_unknown_prefix_is_named(tmp_path):
+    tensors = {f'student.{n}': v for n, v in SmallModel().state_dict().items()}
+    torch.save({'state_dict': tensors}, tmp_path / 'a.pth')
+    for hook in (EXACT, PARTIAL):
+        with pytest.raises(
+            CheckpointError, match=r"all names .* begin with 'student\."
+        ):
+            train_from(tmp_path, str(tmp_path / 'a.pth'), hook)
