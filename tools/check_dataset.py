@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mmdcls.command_line import one_sentence_errors, parse_arguments
-from mmdcls.files import written_whole
+from mmdcls.files import write_text
 
 SHOWN_PROBLEMS = 20
 
@@ -40,15 +40,17 @@ def main() -> None:
         parser.error(f'--workers must be at least 1, got {args.workers}')
 
     from mmdcls.engine.launch import load_config
+    from mmdcls.engine.run_outputs import check_outputs
 
     with one_sentence_errors():
-        reports = check(load_config(args), args.splits, args.workers)
+        cfg = load_config(args)
+        check_outputs(cfg, args.splits, (args.out,), (args.config,))
+        reports = check(cfg, args.splits, args.workers)
     problems = [problem for report in reports for problem in report.problems]
     for report in reports:
         print(describe(report))
     if args.out:
-        with written_whole(args.out) as temporary:
-            temporary.write_text(''.join(f'{problem}\n' for problem in problems))
+        write_text(args.out, ''.join(f'{problem}\n' for problem in problems))
     for problem in problems[:SHOWN_PROBLEMS]:
         print(f'  {problem}')
     if len(problems) > SHOWN_PROBLEMS:

@@ -34,13 +34,16 @@ def main() -> None:
         draw_predictions,
         enable_tta,
         load_config,
-        write_predictions,
     )
+    from mmdcls.engine.run_outputs import check_outputs, written_predictions
 
     with one_sentence_errors():
         cfg = load_config(args)
         cfg.load_from = args.checkpoint
         cfg.resume = False
+        check_outputs(
+            cfg, ('test',), (args.out, args.show_dir), (args.config, args.checkpoint)
+        )
         if args.amp:
             check_amp_evaluation(cfg)
             cfg.test_cfg.fp16 = True
@@ -48,13 +51,12 @@ def main() -> None:
             draw_predictions(cfg, args.show_dir)
         if args.tta:
             enable_tta(cfg)
-        if args.out:
-            write_predictions(cfg, args.out)
         check_data_paths(cfg, ('test',))
-        runner = build_runner(
-            cfg, partial_checkpoint=False, allow_mismatch=args.allow_mismatch
-        )
-        runner.test()
+        with written_predictions(cfg, args.out):
+            runner = build_runner(
+                cfg, partial_checkpoint=False, allow_mismatch=args.allow_mismatch
+            )
+            runner.test()
 
 
 if __name__ == '__main__':

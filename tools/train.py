@@ -43,6 +43,7 @@ def main() -> None:
         load_config,
         start_backbone_from,
     )
+    from mmdcls.engine.run_outputs import check_start
 
     with one_sentence_errors():
         cfg = load_config(args)
@@ -59,6 +60,7 @@ def main() -> None:
         if args.resume:
             cfg.resume = True
             cfg.load_from = None if args.resume == 'auto' else args.resume
+        check_start(cfg)
         check_data_paths(cfg, ('train', 'val'))
         runner = build_runner(
             cfg,

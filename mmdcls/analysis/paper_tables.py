@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from mmengine.config import Config
@@ -106,6 +106,11 @@ def read_throughput_ratios(path: Path) -> dict[tuple[str, str], float]:
         ) from error
 
 
+def find_runs(work_dirs: Path) -> list[Path]:
+    """List the files below ``work_dirs`` that scores are read from."""
+    return [*work_dirs.glob('*/*/*.json'), *work_dirs.glob('*/*/vis_data/*.json')]
+
+
 def read_scores(
     folder: Path, metrics: Mapping[str, tuple[str, float]]
 ) -> dict[str, float]:
@@ -121,8 +126,8 @@ def read_scores(
     Returns:
         Score key to percentage; empty without a complete evaluation.
     """
-    tests = sorted(folder.glob('*/*.json'), reverse=True)
-    logs = sorted(folder.glob('*/vis_data/scalars.json'), reverse=True)
+    tests = _visible(folder.glob('*/*.json'))
+    logs = _visible(folder.glob('*/vis_data/scalars.json'))
     for path in [*tests, *logs]:
         run = path.parent if path in tests else path.parent.parent
         if _is_augmented(run):
@@ -135,6 +140,13 @@ def read_scores(
                     for key, (_, factor) in metrics.items()
                 }
     return {}
+
+
+def _visible(paths: Iterable[Path]) -> list[Path]:
+    """The newest run first, without the hidden files that macOS leaves."""
+    return sorted(
+        (path for path in paths if not path.name.startswith('.')), reverse=True
+    )
 
 
 def _is_augmented(run: Path) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from mmengine.logging import MMLogger
 
-from mmdcls.files import written_whole
+from mmdcls.files import write_text
 
 
 def silence_mmengine() -> None:
@@ -30,8 +30,7 @@ def markdown_facts(facts: dict) -> str:
 
 def write_json(path: str | os.PathLike, content: object) -> None:
     """Write ``content``; a file that exists is replaced only when done."""
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + '\n')
+    write_text(path, json.dumps(content, indent=1) + '\n')
 
 
 def describe_device(device: torch.device) -> dict:

@@ -18,7 +18,7 @@ from mmdcls.checkpoints.names import (
     strip_wrappers,
 )
 from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint
-from mmdcls.files import written_whole
+from mmdcls.files import refuse_overwriting, written_whole
 
 
 @dataclass
@@ -116,20 +116,18 @@ def check_destination(
     """Refuse a target that cannot be written, before any work.
 
     Raises:
-        CheckpointError: If ``target`` is the source, a folder, or ends otherwise than
-            in one of ``suffixes``.
+        CheckpointError: If ``target`` is a folder, or ends otherwise than in one of
+            ``suffixes``.
+        OverwritingError: If it is the source.
     """
-    target, source = Path(target), Path(source)
+    target = Path(target)
     if target.suffix not in suffixes:
         raise CheckpointError(
             f"The file to write, '{target}', must end in {' or '.join(suffixes)}."
         )
     if target.is_dir():
         raise CheckpointError(f"'{target}' is a folder; name a file in it.")
-    if target.exists() and source.exists() and target.samefile(source):
-        raise CheckpointError(
-            f"The file to write, '{target}', is the one to read; name another."
-        )
+    refuse_overwriting([target], [source])
 
 
 def write_checkpoint(checkpoint: dict, target: str | os.PathLike) -> None:

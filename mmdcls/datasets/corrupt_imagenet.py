@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from torchvision.transforms import functional
 
-from mmdcls.files import written_whole
+from mmdcls.files import is_image, refuse_overwriting, write_text, written_whole
 
 from .corruptions import (
     CORRUPTIONS,
@@ -30,7 +30,6 @@ from .corruptions import (
     corruptions_version,
     save_jpeg,
 )
-from .imagenet_variants import IMAGE_SUFFIXES
 
 MANIFEST = 'corrupt_imagenet.json'
 """Says what the images were made of; one folder holds images of one making."""
@@ -94,9 +93,11 @@ def corrupt_imagenet(
     Raises:
         ValueError: If an argument is wrong, if ``source`` holds no image, or if
             ``target`` holds images of another making or source.
+        OverwritingError: If ``target`` is ``source`` or lies in it.
         ImportError: If the package of the corruptions is not installed.
     """
     source, target = Path(source), Path(target)
+    refuse_overwriting([target], [source])
     making = making or Making()
     for corruption in corruptions:
         for severity in severities:
@@ -104,7 +105,7 @@ def corrupt_imagenet(
     names = sorted(
         path.relative_to(source).as_posix()
         for path in source.glob('*/*')
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if is_image(path) and not path.parent.name.startswith('.')
     )
     if not names:
         raise ValueError(f"source='{source}' has no images in class folders.")
@@ -159,8 +160,7 @@ def _check_manifest(
         )
     else:
         target.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as temporary:
-            temporary.write_text(json.dumps(manifest, indent=1) + '\n')
+        write_text(path, json.dumps(manifest, indent=1) + '\n')
 
 
 def _corrupt_one(

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 
+from mmdcls.files import list_images
 from mmdcls.registry import DATASETS
 
 from .corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from .wordnet_ids import read_wordnet_ids
 
-IMAGE_SUFFIXES = ('.jpeg', '.jpg', '.png')
 _WORDNET_ID = re.compile(r'n\d{8}')
 
 CBAR_SEVERITIES = {
@@ -137,11 +137,7 @@ class WordNetFolders(BaseDataset):
             )
         images = []
         for wnid in wanted:
-            paths = sorted(
-                path
-                for path in (folder / wnid).iterdir()
-                if path.suffix.lower() in IMAGE_SUFFIXES
-            )
+            paths = list_images(folder / wnid)
             if not paths:
                 raise ImageFolderError(f"'{folder / wnid}' holds no image.")
             label = self.wordnet_ids.index(wnid)

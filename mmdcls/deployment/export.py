@@ -21,7 +21,7 @@ from mmdcls.converters.files import check_destination
 from mmdcls.converters.reparameterize import load_trained
 from mmdcls.engine.inference import find_images, read_image
 from mmdcls.engine.launch import ConfigError
-from mmdcls.files import written_whole
+from mmdcls.files import refuse_overwriting, written_whole
 
 from .formats import FORMATS, Runner
 from .network import SCOPES, DeployedNetwork, make_exportable, model_outputs
@@ -95,10 +95,13 @@ def export(
         ImportError: If a package is needed that is not installed.
         ExportError: If the model cannot be exported, gives other outputs, or
             ``target`` cannot be written.
+        OverwritingError: If ``target`` is one of the files to read.
     """
     check_destination(checkpoint, target, tuple(FORMATS))
     file_format = FORMATS[Path(target).suffix]
     file_format.check_packages()
+    images = find_images(images)
+    refuse_overwriting([target], [config, *images])
     photographs = _read(images)
     cfg, model, _ = load_trained(config, checkpoint, options)
     scope = cfg.get('default_scope')
@@ -133,11 +136,10 @@ def export(
     return checks
 
 
-def _read(images: Iterable[str | os.PathLike]) -> list[np.ndarray]:
+def _read(images: Sequence[Path]) -> list[np.ndarray]:
     """As OpenMMLab's pipelines do: BGR, ``(H, W, 3)``."""
-    images = list(images)
     if images:
-        return [read_image(image) for image in find_images(images)]
+        return [read_image(image) for image in images]
     try:
         from mmdcls.datasets.mini.photographs import load_photograph
     except ImportError as error:

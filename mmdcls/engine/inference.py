@@ -15,13 +15,13 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from mmdcls.checkpoints.comparison import check_state_dict
 from mmdcls.checkpoints.reading import read_checkpoint, tensors_of
+from mmdcls.files import IMAGE_SUFFIXES, OverwritingError, list_images, put_in_place
 
 from .launch import ConfigError, read_config
 
 SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff')
-IMAGE_SUFFIXES += ('.webp',)
 TOP_CLASSES = 5
+_PICTURE_ENDINGS = ('.png', '_labels.png')
 
 
 def make_inferencer(
@@ -109,19 +109,21 @@ def _name_classes(inferencer, cfg: Config, scope: str) -> None:
 def find_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
     """Expand folders to the images directly inside, in the order of their names.
 
+    Hidden files in folders are left out; a file that is named is not.
+
     Raises:
         ConfigError: If a path does not exist, is no image, or a folder has none.
     """
     images = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if is_image(p))
+            inside = list_images(path)
             if not inside:
                 raise ConfigError(f"The folder '{path}' has no images in it.")
             images += inside
         elif not path.is_file():
             raise ConfigError(f"The image '{path}' does not exist.")
-        elif not is_image(path):
+        elif path.suffix.lower() not in IMAGE_SUFFIXES:
             raise ConfigError(
                 f"'{path}' is no image; accepted are {', '.join(IMAGE_SUFFIXES)}."
             )
@@ -130,16 +132,45 @@ def find_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
     return images
 
 
-def is_image(path: Path) -> bool:
-    """Tell by the name whether OpenMMLab can read a file as an image."""
-    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+def name_results(images: Iterable[Path], out_dir: Path) -> list[str]:
+    """Choose the ``name`` that :func:`predict` gives the results of each image.
+
+    Args:
+        images: The files, of different folders or of one.
+        out_dir: Where the results go.
+
+    Returns:
+        The images' own names, numbered where they would be the same.
+
+    Raises:
+        OverwritingError: If an image lies in ``out_dir``: a result might take its
+            place, and the next run would take the results for images.
+    """
+    names, taken = [], set()
+    for image in images:
+        for path in (image, image.resolve()):
+            if path.parent.resolve() == out_dir.resolve():
+                raise OverwritingError(
+                    f"The results cannot go to '{out_dir}', where the image '{path}' "
+                    'lies; name another folder.'
+                )
+        name, number = image.stem, 2
+        while taken & {f'{name}{ending}' for ending in _PICTURE_ENDINGS}:
+            name, number = f'{image.stem}-{number}', number + 1
+        taken |= {f'{name}{ending}' for ending in _PICTURE_ENDINGS}
+        names.append(name)
+    return names
+
+
+class UnreadableImageError(ConfigError):
+    """A file that cannot be read as an image, said in one sentence."""
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """Read an image as OpenMMLab's pipelines do: BGR, ``(H, W, 3)``, uint8.
 
     Raises:
-        ConfigError: If the file cannot be read as an image.
+        UnreadableImageError: If the file cannot be read as an image.
     """
     import cv2
     import mmcv
@@ -149,7 +180,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     except cv2.error:  # An empty file.
         image = None
     if image is None:
-        raise ConfigError(f"'{path}' cannot be read as an image.")
+        raise UnreadableImageError(f"'{path}' cannot be read as an image.")
     return image
 
 
@@ -172,7 +203,7 @@ def predict(inferencer, image: Path, out_dir: Path, name: str) -> dict:
         run lengths).
 
     Raises:
-        ConfigError: If the file cannot be read as an image.
+        UnreadableImageError: If the file cannot be read as an image.
     """
     read_image(image)
     with tempfile.TemporaryDirectory(dir=out_dir, prefix='.') as folder:
@@ -180,10 +211,11 @@ def predict(inferencer, image: Path, out_dir: Path, name: str) -> dict:
         result = {'image': str(image), **result}
         text = json.dumps(result, indent=2) + '\n'
         Path(folder, 'result.json').write_text(text)
-        os.replace(_picture(Path(folder)), out_dir / f'{name}.png')
-        for labels in Path(folder, 'pred').glob('*.png'):
-            os.replace(labels, out_dir / f'{name}_labels.png')
-        os.replace(Path(folder, 'result.json'), out_dir / f'{name}.json')
+        drawing, labels = (f'{name}{ending}' for ending in _PICTURE_ENDINGS)
+        put_in_place(_picture(Path(folder)), out_dir / drawing)
+        for path in Path(folder, 'pred').glob('*.png'):
+            put_in_place(path, out_dir / labels)
+        put_in_place(Path(folder, 'result.json'), out_dir / f'{name}.json')
     return result
 
 
@@ -193,7 +225,7 @@ def _picture(folder: Path) -> Path:
 
     visualization = folder / 'vis'
     where = visualization if visualization.is_dir() else folder
-    (picture,) = (path for path in where.iterdir() if is_image(path))
+    (picture,) = (p for p in where.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if picture.suffix == '.png':
         return picture
     converted = picture.with_suffix('.png')

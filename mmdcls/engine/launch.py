@@ -256,32 +256,6 @@ def draw_predictions(cfg: Config, folder: str) -> None:
         )
 
 
-def write_predictions(cfg: Config, out: str) -> None:
-    """Have the test loop write its predictions.
-
-    Args:
-        cfg: The config, changed in place.
-        out: ``*.pkl`` for all predictions in one file; in segmentation also a folder,
-            for one label image each.
-
-    Raises:
-        ConfigError: If ``out`` is neither.
-    """
-    metrics = cfg.test_evaluator
-    metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
-    scope = cfg.get('default_scope')
-    if out.endswith(('.pkl', '.pickle')):
-        dump = 'mmdet.DumpDetResults' if scope == 'mmdet' else 'DumpResults'
-        metrics.append(dict(type=dump, out_file_path=out))
-    elif scope == 'mmseg' and not Path(out).suffix:
-        metrics[0].update(output_dir=out, keep_results=True)
-    else:
-        raise ConfigError(
-            f"--out='{out}' must end in .pkl (or be a folder, in segmentation)."
-        )
-    cfg.test_evaluator = metrics
-
-
 def build_runner(
     cfg: Config, partial_checkpoint: bool, allow_mismatch: bool = False
 ) -> Runner:
@@ -301,7 +275,22 @@ def build_runner(
         allow_mismatch=allow_mismatch,
     )
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), check]
+    cfg = _without_name_of_a_file_in_work_dir(cfg)
     if cfg.get('runner_type'):
         return RUNNERS.build(cfg)
     on_cpus = cfg.launcher != 'none' and not torch.cuda.is_available()
     return (CPURunner if on_cpus else Runner).from_cfg(cfg)
+
+
+def _without_name_of_a_file_in_work_dir(cfg: Config) -> Config:
+    """Keep the runner from writing over the config file that it was given.
+
+    It writes the config that it runs to ``work_dir`` under the name of its file, or
+    under the time where it has no name.
+    """
+    if cfg.filename is None:
+        return cfg
+    written = Path(cfg.work_dir, Path(cfg.filename).name)
+    if not written.exists() or not written.samefile(cfg.filename):
+        return cfg
+    return Config(cfg.to_dict())

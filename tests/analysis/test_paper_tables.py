@@ -188,6 +188,13 @@ def test_line_that_a_crash_cut_off_is_skipped(tmp_path):
     assert read_scores(tmp_path, MIOU) == {'mIoU': 4.0}
 
 
+def test_hidden_files_are_no_scores(tmp_path):
+    write(tmp_path / '20260101_000000/20260101_000000.json', dict(mIoU=3.5))
+    for name in ('._20260101_000000.json', '.x.json.7.tmp'):
+        (tmp_path / '20260101_000000' / name).write_bytes(b'\0\5\x16\7\xff')
+    assert read_scores(tmp_path, MIOU) == {'mIoU': 3.5}
+
+
 def test_scores_of_a_test_count_first_and_those_of_tta_never(tmp_path):
     write(tmp_path / '20260103_000000/vis_data/scalars.json', dict(mIoU=2.5))
     write(tmp_path / '20260101_000000/20260101_000000.json', dict(mIoU=3.5))

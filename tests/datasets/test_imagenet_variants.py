@@ -34,6 +34,15 @@ def fill(folder, classes=CLASSES, count=2, suffix='JPEG'):
             (folder / wnid / f'{wnid}_{i}.{suffix}').touch()
 
 
+def test_hidden_files_are_no_images(tmp_path):
+    fill(tmp_path)
+    for name in ('._n01440764_0.JPEG', '.DS_Store', 'Thumbs.db'):
+        (tmp_path / CLASSES[0] / name).touch()
+    (tmp_path / '._n01440764').touch()
+    dataset = ImageNetVal(tmp_path, wordnet_ids=CLASSES, image_count=6)
+    assert len(dataset) == 6
+
+
 # ---------------------------------------------------------------------------- masks
 
 

@@ -31,6 +31,7 @@ from mmdcls.analysis.robustness import ReportError
 from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.datasets.corruptions import CORRUPTIONS
 from mmdcls.engine.launch import ConfigError
+from mmdcls.files import OverwritingError
 
 # ------------------------------------------------------------------------- resuming
 
@@ -236,3 +237,13 @@ def test_scores_that_are_not_finite_are_refused(mini_sets, tmp_path):
     torch.save(content, model[1])
     with pytest.raises(ValueError, match='are not finite'):
         evaluate(model, mini_sets, tmp_path / 'out', benchmarks=['clean'])
+
+
+def test_reports_that_are_read_are_not_written_over(mini_sets, small_model, tmp_path):
+    few = dict(benchmarks=['clean'])
+    path = evaluate(small_model, mini_sets, tmp_path, **few)
+    report = path.read_bytes()
+    for out, compare in ((tmp_path, [str(path)]), (mini_sets / 'imagenet/val/x', [])):
+        with pytest.raises(OverwritingError, match='which is to be read|is the same'):
+            evaluate(small_model, mini_sets, out, **few, compare=compare)
+    assert path.read_bytes() == report

@@ -38,7 +38,7 @@ from ops_timing import (  # noqa: E402
 )
 from ops_tuning import tune, write_choices  # noqa: E402
 
-from mmdcls.files import written_whole  # noqa: E402
+from mmdcls.files import write_text  # noqa: E402
 from mmdcls.ops.backends import choices  # noqa: E402
 from mmdcls.ops.kernel import INTERPOLATIONS  # noqa: E402
 
@@ -309,8 +309,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.out:
         contents = {'.md': text, '.json': json.dumps(report, indent=2) + '\n'}
         for suffix, content in contents.items():
-            with written_whole(options.out.with_suffix(suffix)) as temporary:
-                temporary.write_text(content)
+            write_text(options.out.with_suffix(suffix), content)
 
 
 def describe(options):

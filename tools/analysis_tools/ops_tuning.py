@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from ops_timing import interleaved
 
-from mmdcls.files import written_whole
+from mmdcls.files import write_text
 from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices
 
 # By how much a backend must beat 'aten' to be chosen.
@@ -91,5 +91,4 @@ def write_choices(path: Path, key: tuple[str, str], table: dict) -> None:
                 lines.append(f'            {kernel_size}: {tuple(names)!r},')
             lines.append('        },')
         lines.append('    },')
-    with written_whole(path) as temporary:
-        temporary.write_text('\n'.join([*lines, '}', '']))
+    write_text(path, '\n'.join([*lines, '}', '']))

@@ -39,6 +39,8 @@ from mmdcls.engine.launch import (
     load_config,
     set_data_root,
 )
+from mmdcls.engine.run_outputs import check_outputs
+from mmdcls.files import refuse_overwriting
 
 from . import classification, downstream
 from .cells import Cell, CellStore, ImageFiles, file_digest, fingerprint, list_cells
@@ -75,6 +77,7 @@ def run(args: argparse.Namespace) -> Path:
         ConfigError: If config and arguments do not go together, or if images are
             missing and ``args.allow_missing`` is not set.
         CheckpointError: If the checkpoint does not fit.
+        OverwritingError: If the report or the cells would spoil what is read.
     """
     data_root, args.data_root = args.data_root, None
     cfg = load_config(args)
@@ -106,13 +109,14 @@ def run(args: argparse.Namespace) -> Path:
             cfg, outputs, data_root, args.on_the_fly, args.input_size
         )
         flops = _count_flops(model, size)
+    path = Path(args.out or Path(cfg.work_dir) / 'robustness') / 'robustness.json'
+    store = CellStore(path.parent / 'cells')
+    _check_outputs(cfg, args, task, cells, [store.folder, *report.files(path)])
     missing = [cell for cell in cells if task.is_missing(cell)]
     if missing and (not args.allow_missing or len(missing) == len(cells)):
         raise ConfigError(_describe_missing(missing, len(cells), task))
-    out = Path(args.out or Path(cfg.work_dir) / 'robustness')
-    runner = CellRunner(model, cfg, task, CellStore(out / 'cells'), key, args)
+    runner = CellRunner(model, cfg, task, store, key, args)
     results = runner.run([cell for cell in cells if cell not in missing])
-    path = out / 'robustness.json'
     if is_main_process():
         facts = dict(
             model=args.name or Path(args.config).stem,
@@ -304,6 +308,14 @@ def _choose_cells(args: argparse.Namespace, task) -> list[Cell]:
         }
     severities = sorted(set(args.severities or SEVERITIES))
     return list_cells(benchmarks, corruptions, severities)
+
+
+def _check_outputs(cfg: Config, args, task, cells, outputs: Sequence[Path]) -> None:
+    inputs = [args.config, args.checkpoint, *args.compare]
+    if isinstance(task, downstream.Downstream):
+        check_outputs(cfg, ('test',), outputs, inputs)
+    else:
+        refuse_overwriting(outputs, [*inputs, *map(task.folder, cells)])
 
 
 def _fingerprint_run(cfg: Config, args: argparse.Namespace) -> dict:
