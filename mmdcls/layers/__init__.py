@@ -9,6 +9,7 @@ from .conv import (
     DCLSConv3_2d,
     DCLSConv3d,
 )
+from .input_channels import input_channels
 
 __all__ = [
     'DCLSConv1d',
@@ -18,6 +19,7 @@ __all__ = [
     'DCLSConv3_2d',
     'DCLSConv3d',
     'DCLSConvNd',
+    'input_channels',
     'iter_dcls_layers',
     'named_dcls_layers',
 ]
