@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from .corrupt_imagenet import Making, corrupt_imagenet
 from .corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
-from .imagenet_variants import CBAR_SEVERITIES, IMAGE_SUFFIXES
+from .imagenet_variants import CBAR_SEVERITIES, list_images
 from .wordnet_ids import read_wordnet_ids
 
 CBAR_STAND_INS = dict(zip(CBAR_SEVERITIES, CORRUPTIONS, strict=False))
@@ -97,9 +97,7 @@ def _copy_first(source: Path, target: Path, count: int) -> None:
     if not classes:
         raise ValueError(f"source='{source}' has no class folders.")
     for folder in classes:
-        images = sorted(
-            p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES
-        )
+        images = list_images(folder)
         if len(images) < count:
             raise ValueError(
                 f"images_per_class={count}, but '{folder}' holds {len(images)}."
