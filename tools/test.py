@@ -31,6 +31,7 @@ def main() -> None:
         load_config,
         write_predictions,
     )
+    from mmdcls.engine.whole_images_hook import WholeImagesHook
 
     with one_sentence_errors():
         cfg = load_config(args)
@@ -47,6 +48,7 @@ def main() -> None:
             write_predictions(cfg, args.out)
         check_data_paths(cfg, ('test',))
         runner = build_runner(cfg, partial_checkpoint=False)
+        runner.register_hook(WholeImagesHook())
         runner.test()
 
 
