@@ -36,6 +36,7 @@ def main() -> None:
         load_config,
     )
     from mmdcls.engine.run_outputs import check_outputs, written_predictions
+    from mmdcls.engine.whole_images_hook import WholeImagesHook
 
     with one_sentence_errors():
         cfg = load_config(args)
@@ -56,6 +57,7 @@ def main() -> None:
             runner = build_runner(
                 cfg, partial_checkpoint=False, allow_mismatch=args.allow_mismatch
             )
+            runner.register_hook(WholeImagesHook())
             runner.test()
 
 

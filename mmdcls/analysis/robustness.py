@@ -251,6 +251,12 @@ def _notes(report: dict) -> list[str]:
             f'{report["model"]}: C was corrupted on the fly, an estimate of the '
             'published ImageNet-C.'
         )
+    if report.get('outputs'):
+        notes.append(
+            f'{report["model"]}: its outputs are the class folders of '
+            f"'{report['outputs']}' in alphabetical order, not ImageNet's."
+        )
+    notes += _notes_on_empty_classes(report)
     if report['missing']:
         notes.append(
             f'{report["model"]}: {len(report["missing"])} cells had no images: '
@@ -263,6 +269,24 @@ def _notes(report: dict) -> list[str]:
                 f'{report["model"]}: {len(result["unreadable"])} images of {name} '
                 f'cannot be read and are not scored: {paths}.'
             )
+    return notes
+
+
+def _notes_on_empty_classes(report: dict) -> list[str]:
+    """One note a benchmark: its cells mostly have the same classes."""
+    counts: dict[str, list[int]] = {}
+    for name, result in iter_results(report):
+        if result.get('empty_classes'):
+            benchmark = name.partition('/')[0]
+            counts.setdefault(benchmark, []).append(result['empty_classes'])
+    notes = []
+    for benchmark, found in counts.items():
+        low, high = min(found), max(found)
+        count = str(low) if low == high else f'{low} to {high}'
+        cells = f' ({len(found)} cells)' if len(found) > 1 else ''
+        notes.append(
+            f'{report["model"]}: {count} classes have no image in {benchmark}{cells}.'
+        )
     return notes
 
 

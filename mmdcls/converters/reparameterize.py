@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmdcls.checkpoints.comparison import check_state_dict
 from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.engine.launch import ConfigError, read_config
-from mmdcls.layers import iter_dcls_layers
+from mmdcls.layers import input_channels, iter_dcls_layers
 from mmdcls.registry import MODELS
 
 from .files import Checkpoint, open_checkpoint
@@ -204,7 +204,8 @@ def _count_norms(model: nn.Module) -> int:
 @torch.no_grad()
 def _features(model: nn.Module) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, _IMAGE_SIZE, _IMAGE_SIZE, generator=generator)
+    shape = (1, input_channels(model), _IMAGE_SIZE, _IMAGE_SIZE)
+    image = torch.randn(shape, generator=generator)
     return [feature for feature in model.backbone(image) if feature is not None]
 
 

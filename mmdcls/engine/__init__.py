@@ -7,6 +7,7 @@ from .optim_wrapper_constructor import DCLSOptimWrapperConstructor
 from .position_statistics_hook import PositionStatisticsHook
 from .repulsive_loss_hook import RepulsiveLossHook
 from .strict_checkpoint_hook import StrictCheckpointHook
+from .whole_images_hook import WholeImagesHook
 
 __all__ = [
     'CPURunner',
@@ -16,5 +17,6 @@ __all__ = [
     'PositionStatisticsHook',
     'RepulsiveLossHook',
     'StrictCheckpointHook',
+    'WholeImagesHook',
     'read_checkpoint',
 ]

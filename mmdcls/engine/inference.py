@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import tempfile
@@ -11,13 +12,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
 from mmdcls.checkpoints.comparison import check_state_dict
 from mmdcls.checkpoints.reading import read_checkpoint, tensors_of
+from mmdcls.datasets.loading import (
+    DEFAULT_LOADING,
+    UnreadableImageError,
+    displayable,
+    find_loading,
+    load_whole,
+)
 from mmdcls.files import IMAGE_SUFFIXES, OverwritingError, list_images, put_in_place
 
-from .launch import ConfigError, read_config
+from .launch import ConfigError, iter_datasets, read_config
 
 SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
 TOP_CLASSES = 5
@@ -53,6 +61,7 @@ def make_inferencer(
         )
     content = read_checkpoint(checkpoint)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    loading = loading_of(cfg)
     # mmpretrain builds its pipeline in whatever scope is the current one.
     init_default_scope(scope)
     inferencer = _BUILDERS[scope](cfg, str(checkpoint), device)
@@ -63,6 +72,8 @@ def make_inferencer(
     meta = content.get('meta', {})
     if not meta.get('dataset_meta') and not meta.get('CLASSES'):
         _name_classes(inferencer, cfg, scope)
+    # What read_image needs; upstream's inferencers rewrite it or leave it out.
+    inferencer.loading = loading
     return inferencer
 
 
@@ -162,32 +173,48 @@ def name_results(images: Iterable[Path], out_dir: Path) -> list[str]:
     return names
 
 
-class UnreadableImageError(ConfigError):
-    """A file that cannot be read as an image, said in one sentence."""
+def loading_of(cfg: Config) -> dict:
+    """Give the transform that a config loads its test images with.
+
+    That of the validation images where there are no test images, and
+    ``LoadImageFromFile`` with its defaults where the config tells of neither.
+    """
+    for split in ('test', 'val'):
+        for _, dataset in iter_datasets(cfg, split):
+            pipeline = dataset.get('pipeline') or []
+            place = find_loading(pipeline)
+            if place is not None:
+                return copy.deepcopy(dict(pipeline[place]))
+    return dict(DEFAULT_LOADING)
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Read an image as OpenMMLab's pipelines do: BGR, ``(H, W, 3)``, uint8.
+def read_image(path: str | os.PathLike, loading: dict | None = None) -> np.ndarray:
+    """Read an image as a config's pipeline does.
+
+    Args:
+        path: The file.
+        loading: What :func:`loading_of` gave; None stands for ``LoadImageFromFile``.
+
+    Returns:
+        BGR, ``(H, W, 3)``, uint8, unless ``loading`` asks for something else.
 
     Raises:
         UnreadableImageError: If the file cannot be read as an image.
     """
-    import cv2
-    import mmcv
-
+    load = TRANSFORMS.build(dict(loading or DEFAULT_LOADING))
     try:
-        image = mmcv.imread(str(path))
-    except cv2.error:  # An empty file.
-        image = None
-    if image is None:
-        raise UnreadableImageError(f"'{path}' cannot be read as an image.")
-    return image
+        return load_whole({'img_path': str(path)}, load)['img']
+    except UnreadableImageError as error:
+        raise UnreadableImageError(
+            f"'{path}' cannot be read as an image: {error}."
+        ) from error
 
 
 def predict(inferencer, image: Path, out_dir: Path, name: str) -> dict:
     """Predict one image and write ``<name>.png`` and ``<name>.json``.
 
-    In segmentation also ``<name>_labels.png``, with the label of each pixel.
+    In segmentation also ``<name>_labels.png``, with the label of each pixel. The image
+    is read as the config's pipeline does, and drawn as it was read.
 
     Args:
         inferencer: What :func:`make_inferencer` gave.
@@ -205,37 +232,37 @@ def predict(inferencer, image: Path, out_dir: Path, name: str) -> dict:
     Raises:
         UnreadableImageError: If the file cannot be read as an image.
     """
-    read_image(image)
+    pixels = read_image(image, inferencer.loading)
+    run = _RUNNERS[type(inferencer).__name__]
     with tempfile.TemporaryDirectory(dir=out_dir, prefix='.') as folder:
-        result = _RUNNERS[type(inferencer).__name__](inferencer, image, folder)
-        result = {'image': str(image), **result}
+        picture = Path(folder, 'picture.png')
+        result = {'image': str(image), **run(inferencer, pixels, picture)}
         text = json.dumps(result, indent=2) + '\n'
         Path(folder, 'result.json').write_text(text)
         drawing, labels = (f'{name}{ending}' for ending in _PICTURE_ENDINGS)
-        put_in_place(_picture(Path(folder)), out_dir / drawing)
-        for path in Path(folder, 'pred').glob('*.png'):
-            put_in_place(path, out_dir / labels)
+        put_in_place(picture, out_dir / drawing)
+        if _labels_file(picture).exists():
+            put_in_place(_labels_file(picture), out_dir / labels)
         put_in_place(Path(folder, 'result.json'), out_dir / f'{name}.json')
     return result
 
 
-def _picture(folder: Path) -> Path:
-    """The drawing that an inferencer left in ``folder`` or its ``vis``, as PNG."""
-    import mmcv
-
-    visualization = folder / 'vis'
-    where = visualization if visualization.is_dir() else folder
-    (picture,) = (p for p in where.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    if picture.suffix == '.png':
-        return picture
-    converted = picture.with_suffix('.png')
-    mmcv.imwrite(mmcv.imread(str(picture)), str(converted))
-    return converted
+def _labels_file(picture: Path) -> Path:
+    return picture.with_name('labels.png')
 
 
-def _classify(inferencer, image, folder):
-    (result,) = inferencer(str(image), show_dir=folder)
-    scores = result['pred_scores']
+def _classify(inferencer, pixels, picture):
+    from mmpretrain.visualization import UniversalVisualizer
+
+    (sample,) = inferencer(pixels, return_datasamples=True)
+    UniversalVisualizer().visualize_cls(
+        displayable(pixels),
+        sample,
+        classes=inferencer.classes,
+        draw_gt=False,
+        out_file=str(picture),
+    )
+    scores = sample.pred_score.cpu().numpy()
     best = np.argsort(-scores, kind='stable')[:TOP_CLASSES]
     return {
         'classes': [
@@ -245,21 +272,32 @@ def _classify(inferencer, image, folder):
     }
 
 
-def _segment(inferencer, image, folder):
-    labels = inferencer(str(image), out_dir=folder)['predictions']
+def _segment(inferencer, pixels, picture):
+    import mmcv
+
+    sample = inferencer(pixels, return_datasamples=True)
+    meta = inferencer.model.dataset_meta
+    inferencer.visualizer.set_dataset_meta(**meta)
+    _draw(inferencer.visualizer, pixels, sample, picture)
+    labels = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
+    mmcv.imwrite(labels, str(_labels_file(picture)))
     found, counts = np.unique(labels, return_counts=True)
     order = np.argsort(-counts, kind='stable')
-    classes = inferencer.model.dataset_meta['classes']
     return {
         'classes': [
-            {**_named(found[i], classes), 'share': float(counts[i] / counts.sum())}
+            {
+                **_named(found[i], meta['classes']),
+                'share': float(counts[i] / counts.sum()),
+            }
             for i in order
         ]
     }
 
 
-def _detect(inferencer, image, folder):
-    (result,) = inferencer(str(image), out_dir=folder)['predictions']
+def _detect(inferencer, pixels, picture):
+    (sample,) = inferencer(pixels, return_datasamples=True)['predictions']
+    _draw(inferencer.visualizer, pixels, sample, picture)
+    result = inferencer.pred2dict(sample)
     classes = inferencer.model.dataset_meta['classes']
     masks = result.get('masks') or [None] * len(result['labels'])
     instances = []
@@ -271,6 +309,12 @@ def _detect(inferencer, image, folder):
             instance['mask'] = mask
         instances.append(instance)
     return {'instances': instances}
+
+
+def _draw(visualizer, pixels, sample, picture):
+    visualizer.add_datasample(
+        'picture', displayable(pixels), sample, draw_gt=False, out_file=str(picture)
+    )
 
 
 _RUNNERS = {

@@ -9,6 +9,7 @@ from .conv import (
     DCLSConv3_2d,
     DCLSConv3d,
 )
+from .input_channels import input_channels
 from .limits import position_limits
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     'DCLSConv3_2d',
     'DCLSConv3d',
     'DCLSConvNd',
+    'input_channels',
     'iter_dcls_layers',
     'named_dcls_layers',
     'position_limits',

@@ -198,7 +198,7 @@ def test_wrong_number_of_classes(mini_sets, tmp_path):
 
 def test_thousand_outputs_need_the_thousand_classes(mini_sets, tmp_path):
     model = write_model(tmp_path / 'model', outputs=1000)
-    with pytest.raises(ValueError, match='no folder for 990 of 1000 classes'):
+    with pytest.raises(ValueError, match='no image of 990 of 1000 classes'):
         evaluate(model, mini_sets, tmp_path / 'out', **FEW)
 
 
