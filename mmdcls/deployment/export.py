@@ -25,7 +25,7 @@ from mmdcls.engine.launch import ConfigError
 from mmdcls.files import refuse_overwriting, written_whole
 from mmdcls.layers import input_channels
 
-from .formats import FORMATS, Runner
+from .formats import FORMATS, Format, Runner, check_opset
 from .network import SCOPES, DeployedNetwork, make_exportable, model_outputs
 
 TOLERANCE = 1e-5
@@ -72,6 +72,7 @@ def export(
     shape: tuple[int, int] = SHAPE,
     tolerance: float = TOLERANCE,
     options: Mapping | None = None,
+    opset: int | None = None,
 ) -> list[Check]:
     """Export a trained model to the format that ``target`` ends in.
 
@@ -89,11 +90,13 @@ def export(
         shape: Height and width to resize them to. The second batch is larger.
         tolerance: How much outputs may differ, relative to the largest.
         options: Settings of the config to override.
+        opset: Version of ONNX's operators, for ``.onnx`` only; None stands for
+            :data:`mmdcls.deployment.formats.OPSET`.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read or does not fit the config.
         ConfigError: If the config does not exist, has no model or another task, or if
-            an image or ``shape`` does not fit.
+            an image, ``shape`` or ``opset`` does not fit.
         ImportError: If a package is needed that is not installed.
         ExportError: If the model cannot be exported, gives other outputs, or
             ``target`` cannot be written.
@@ -102,6 +105,7 @@ def export(
     check_destination(checkpoint, target, tuple(FORMATS))
     file_format = FORMATS[Path(target).suffix]
     file_format.check_packages()
+    settings = _opset_settings(file_format, opset)
     images = find_images(images)
     refuse_overwriting([target], [config, *images])
     cfg, model, _ = load_trained(config, checkpoint, options)
@@ -123,7 +127,7 @@ def export(
         # A batch of one image would be taken for a batch that is always of one.
         example = _to_rgb(_batch(photographs, 2, shape))
         with _refused(f"'{config}' cannot be exported as {file_format.name}"):
-            file_format.write(network, example, exported)
+            file_format.write(network, example, exported, **settings)
             run = file_format.load(exported)
         checks = [
             _check(run, model, scope, _batch(photographs, count, size))
@@ -137,6 +141,18 @@ def export(
         with _refused(f"'{target}' cannot be written"), written_whole(target) as whole:
             shutil.copyfile(exported, whole)
     return checks
+
+
+def _opset_settings(file_format: Format, opset: int | None) -> dict:
+    if opset is None:
+        return {}
+    if file_format is not FORMATS['.onnx']:
+        raise ConfigError(f'--opset is of .onnx files, {file_format.name} has none.')
+    try:
+        check_opset(opset)
+    except ValueError as error:
+        raise ConfigError(f'--opset: {error}') from error
+    return dict(opset=opset)
 
 
 def _read(images: Sequence[Path], cfg: Config, channels: int) -> list[np.ndarray]:
