@@ -1,9 +1,9 @@
 """Child registries of mmengine's roots, scope ``mmdcls``.
 
 A config names our components as ``mmdcls.X`` whatever its ``default_scope``; with
-``locations`` a registry imports what it needs when it is first asked. Nothing but
-mmengine is imported here: mmengine logs an ImportError of this file and goes on
-without it.
+``locations`` a registry imports what it needs when it is first asked. Nothing is
+imported here that needs more than mmengine: mmengine logs an ImportError of this file
+and goes on without it.
 """
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
@@ -13,9 +13,12 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
+from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_PARAM_SCHEDULERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
+
+from . import external_configs  # noqa: F401, lets mmengine find mmdcls's configs
 
 MODELS = Registry(
     'model',
@@ -32,6 +35,13 @@ RUNNERS = Registry(
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='mmdcls',
+    locations=['mmdcls.engine'],
+)
+# Empty: schedulers of a config that is inherited by ``mmdcls::`` are looked for here.
+PARAM_SCHEDULERS = Registry(
+    'parameter scheduler',
+    parent=MMENGINE_PARAM_SCHEDULERS,
     scope='mmdcls',
     locations=['mmdcls.engine'],
 )

@@ -1,6 +1,5 @@
 from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint
 
-from . import external_configs  # noqa: F401, finds mmseg's configs
 from .clamp_positions_hook import ClampPositionsHook
 from .cpu_runner import CPURunner
 from .optim_wrapper_constructor import DCLSOptimWrapperConstructor

@@ -240,7 +240,7 @@ def test_scores_that_are_not_finite_are_refused(mini_sets, tmp_path):
 
 
 def test_reports_that_are_read_are_not_written_over(mini_sets, small_model, tmp_path):
-    few = dict(benchmarks=['clean'])
+    few = dict(benchmarks=['clean'], work_dir=str(tmp_path / 'work_dir'))
     path = evaluate(small_model, mini_sets, tmp_path, **few)
     report = path.read_bytes()
     for out, compare in ((tmp_path, [str(path)]), (mini_sets / 'imagenet/val/x', [])):

@@ -51,7 +51,7 @@ def main() -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fill the tables."""
-    import mmdcls.engine  # noqa: F401, finds mmseg's configs
+    import mmdcls.registry  # noqa: F401, finds mmseg's configs
     from mmdcls.analysis import paper_tables
     from mmdcls.analysis.printed_tables import TABLES
     from mmdcls.analysis.reports import silence_mmengine, write_json
