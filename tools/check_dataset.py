@@ -42,7 +42,7 @@ def main() -> None:
     from mmdcls.engine.launch import load_config
 
     with one_sentence_errors():
-        reports = check(load_config(args), args.splits, args.workers)
+        reports = check(load_config(args, args.splits), args.splits, args.workers)
     problems = [problem for report in reports for problem in report.problems]
     for report in reports:
         print(describe(report))
@@ -63,7 +63,7 @@ def check(cfg, splits: list[str], workers: int) -> list:
     from mmengine.registry import init_default_scope
 
     from mmdcls.datasets.check import check_dataset
-    from mmdcls.engine.launch import iter_datasets
+    from mmdcls.engine.data_paths import iter_datasets
 
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     reports, seen = [], []
@@ -78,8 +78,6 @@ def check(cfg, splits: list[str], workers: int) -> list:
 
         for split in splits:
             for key, dataset in iter_datasets(cfg, split):
-                if 'dataset' in dataset or 'datasets' in dataset:
-                    continue
                 files = {
                     name: value
                     for name, value in dataset.items()

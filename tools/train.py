@@ -30,17 +30,17 @@ def main() -> None:
     args = parse_arguments(parser)
 
     # After the command line is read, so that --device can hide the GPUs from torch.
+    from mmdcls.engine.data_paths import check_data_paths
     from mmdcls.engine.launch import (
         ConfigError,
         build_runner,
-        check_data_paths,
         enable_amp,
         load_config,
         start_backbone_from,
     )
 
     with one_sentence_errors():
-        cfg = load_config(args)
+        cfg = load_config(args, splits=('train', 'val'))
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         if args.amp:

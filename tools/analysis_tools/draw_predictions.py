@@ -19,10 +19,11 @@ def main() -> None:
 
     # After the command line is read, so that --device can hide the GPUs from torch.
     from mmdcls.analysis.pictures import draw_predictions
-    from mmdcls.engine.launch import build_runner, check_data_paths, load_config
+    from mmdcls.engine.data_paths import check_data_paths
+    from mmdcls.engine.launch import build_runner, load_config
 
     with one_sentence_errors():
-        cfg = load_config(args)
+        cfg = load_config(args, splits=('test',))
         cfg.load_from = args.checkpoint
         check_data_paths(cfg, ('test',))
         runner = build_runner(cfg, partial_checkpoint=False)
