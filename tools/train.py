@@ -30,6 +30,7 @@ def main() -> None:
     args = parse_arguments(parser)
 
     # After the command line is read, so that --device can hide the GPUs from torch.
+    from mmdcls.engine.data_checks import check_data_against_model
     from mmdcls.engine.data_paths import check_data_paths
     from mmdcls.engine.launch import (
         ConfigError,
@@ -55,6 +56,7 @@ def main() -> None:
             cfg.resume = True
             cfg.load_from = None if args.resume == 'auto' else args.resume
         check_data_paths(cfg, ('train', 'val'))
+        check_data_against_model(cfg, ('train', 'val'))
         runner = build_runner(cfg, partial_checkpoint=not cfg.get('resume'))
         runner.train()
 
