@@ -60,3 +60,19 @@ METRICS = Registry(
     scope='mmdcls',
     locations=['mmdcls.evaluation'],
 )
+
+
+def find_class(registry: Registry, kind: str | type) -> type | None:
+    """Give what ``type=kind`` of a config stands for in the current default scope.
+
+    Args:
+        registry: One of mmengine's root registries, such as ``DATASETS``.
+        kind: A registered name, or the class itself.
+
+    Returns:
+        None if there is no such name.
+    """
+    if not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(None) as scoped:
+        return scoped.get(kind)

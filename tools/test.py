@@ -27,10 +27,10 @@ def main() -> None:
     args = parse_arguments(parser)
 
     # After the command line is read, so that --device can hide the GPUs from torch.
+    from mmdcls.engine.data_paths import check_data_paths
     from mmdcls.engine.launch import (
         build_runner,
         check_amp_evaluation,
-        check_data_paths,
         draw_predictions,
         enable_tta,
         load_config,
@@ -39,7 +39,7 @@ def main() -> None:
     from mmdcls.engine.whole_images_hook import WholeImagesHook
 
     with one_sentence_errors():
-        cfg = load_config(args)
+        cfg = load_config(args, splits=('test',))
         cfg.load_from = args.checkpoint
         cfg.resume = False
         check_outputs(

@@ -35,10 +35,11 @@ def main() -> None:
     args = parse_arguments(parser)
 
     # After the command line is read, so that --device can hide the GPUs from torch.
+    from mmdcls.engine.data_checks import check_data_against_model
+    from mmdcls.engine.data_paths import check_data_paths
     from mmdcls.engine.launch import (
         ConfigError,
         build_runner,
-        check_data_paths,
         enable_amp,
         load_config,
         start_backbone_from,
@@ -46,7 +47,7 @@ def main() -> None:
     from mmdcls.engine.run_outputs import check_start
 
     with one_sentence_errors():
-        cfg = load_config(args)
+        cfg = load_config(args, splits=('train', 'val'))
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         if args.amp:
@@ -62,6 +63,7 @@ def main() -> None:
             cfg.load_from = None if args.resume == 'auto' else args.resume
         check_start(cfg)
         check_data_paths(cfg, ('train', 'val'))
+        check_data_against_model(cfg, ('train', 'val'))
         runner = build_runner(
             cfg,
             partial_checkpoint=not cfg.get('resume'),

@@ -32,7 +32,7 @@ class UnreadableImageError(ValueError):
 
 def transform_name(transform: dict) -> str:
     """Name the class of a transform's config, without its scope."""
-    kind = transform['type']
+    kind = transform.get('type', '')
     return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]
 
 

@@ -25,7 +25,9 @@ from mmdcls.datasets.loading import (
 )
 from mmdcls.files import IMAGE_SUFFIXES, OverwritingError, list_images, put_in_place
 
-from .launch import ConfigError, iter_datasets, read_config
+from .data_paths import iter_datasets
+from .errors import ConfigError
+from .launch import read_config
 
 SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
 TOP_CLASSES = 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,26 +17,27 @@ from mmengine.runner import Runner
 from mmdcls.checkpoints import read_checkpoint, tensors_of, with_prefix
 
 from .cpu_runner import CPURunner
-
-SPLITS = ('train', 'val', 'test')
-
-
-class ConfigError(ValueError):
-    """A config or an argument that cannot work, said in one sentence."""
+from .data_paths import SPLITS, set_data_root
+from .errors import ConfigError
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(args: argparse.Namespace, splits: Sequence[str] = SPLITS) -> Config:
     """Read ``args.config`` and apply the flags of ``mmdcls.command_line``.
 
+    Args:
+        args: What ``parse_arguments`` gave.
+        splits: Whose data ``--data-root`` is about; by default all.
+
     Raises:
-        ConfigError: If the config does not exist or holds no model.
+        ConfigError: If the config does not exist or holds no model, or if its data
+            cannot be moved to ``--data-root``.
     """
     cfg = read_config(args.config)
     if cfg.get('model') is None:
         raise ConfigError(f"The config '{args.config}' has no model.")
     cfg.launcher = args.launcher
     if args.data_root:
-        set_data_root(cfg, args.data_root)
+        set_data_root(cfg, args.data_root, splits)
     cfg.merge_from_dict(args.cfg_options)
     default_work_dir = str(Path('work_dirs') / Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir
@@ -60,68 +61,6 @@ def read_config(config: str) -> Config:
     if not Path(config).is_file():
         raise ConfigError(f"The config '{config}' does not exist.")
     return Config.fromfile(config)
-
-
-def set_data_root(cfg: Config, data_root: str) -> None:
-    """Put ``data_root`` in place of the config's, for data sets and metrics alike.
-
-    Metrics name annotation files by whole paths (``CocoMetric.ann_file``), which begin
-    with the data root that the config was written with.
-    """
-    new = data_root.rstrip('/') + '/'
-    for split in SPLITS:
-        old = None
-        for _, dataset in iter_datasets(cfg, split):
-            if dataset.get('data_root'):
-                old = dataset.data_root.rstrip('/') + '/'
-                dataset.data_root = new
-        evaluators = cfg.get(f'{split}_evaluator') or []
-        for metric in evaluators if isinstance(evaluators, list) else [evaluators]:
-            if old and str(metric.get('ann_file', '')).startswith(old):
-                metric.ann_file = new + metric.ann_file[len(old) :]
-
-
-def iter_datasets(cfg: Config, split: str) -> Iterator[tuple[str, ConfigDict]]:
-    """Yield the data sets of a split with their keys, wrapped ones included."""
-    dataloader = cfg.get(f'{split}_dataloader')
-    if not dataloader or not dataloader.get('dataset'):
-        return
-    pending = [(f'{split}_dataloader.dataset', dataloader.dataset)]
-    while pending:
-        key, dataset = pending.pop()
-        yield key, dataset
-        if isinstance(dataset.get('dataset'), dict):
-            pending.append((f'{key}.dataset', dataset.dataset))
-        for i, inner in enumerate(dataset.get('datasets') or []):
-            pending.append((f'{key}.datasets[{i}]', inner))
-
-
-def check_data_paths(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Fail before any work if a folder or an annotation file is missing.
-
-    Raises:
-        ConfigError: Names the key and the path.
-    """
-    for split in splits:
-        for key, dataset in iter_datasets(cfg, split):
-            root = Path(dataset.get('data_root') or '')
-            paths = {'data_root': root} if dataset.get('data_root') else {}
-            prefix = dataset.get('data_prefix') or {}
-            prefix = {'': prefix} if isinstance(prefix, str) else prefix
-            for name, value in prefix.items():
-                paths[f'data_prefix.{name}'.rstrip('.')] = root / (value or '')
-            if dataset.get('ann_file'):
-                paths['ann_file'] = root / dataset.ann_file
-            for name, path in paths.items():
-                if (
-                    '://' not in str(path)
-                    and ':/' not in str(path)
-                    and not path.exists()
-                ):
-                    raise ConfigError(
-                        f"{key}.{name}: '{path}' does not exist; --data-root names "
-                        "another folder than the config's."
-                    )
 
 
 def use_available_device(cfg: Config) -> None:

@@ -15,7 +15,8 @@ from mmengine.logging import print_log
 
 from mmdcls.files import OverwritingError, put_in_place, refuse_overwriting
 
-from .launch import ConfigError, iter_datasets
+from .data_paths import iter_datasets
+from .errors import ConfigError
 
 _CHECKPOINT_OF_A_TRAINING = re.compile(r'(epoch|iter)_\d+\.pth|best_.+\.pth')
 

@@ -19,11 +19,12 @@ def main() -> None:
 
     # After the command line is read, so that --device can hide the GPUs from torch.
     from mmdcls.analysis.pictures import draw_predictions
-    from mmdcls.engine.launch import build_runner, check_data_paths, load_config
+    from mmdcls.engine.data_paths import check_data_paths
+    from mmdcls.engine.launch import build_runner, load_config
     from mmdcls.engine.run_outputs import check_outputs
 
     with one_sentence_errors():
-        cfg = load_config(args)
+        cfg = load_config(args, splits=('test',))
         check_outputs(cfg, ('test',), (args.out,), (args.config, args.checkpoint))
         cfg.load_from = args.checkpoint
         check_data_paths(cfg, ('test',))

@@ -32,13 +32,12 @@ from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.datasets.corruptions import SEVERITIES, corruptions_version
 from mmdcls.datasets.loading import check_readable, list_files
 from mmdcls.engine.cpu_runner import join_processes
+from mmdcls.engine.data_paths import check_data_paths, check_data_root, set_data_root
 from mmdcls.engine.launch import (
     ConfigError,
     build_runner,
     check_amp_evaluation,
-    check_data_paths,
     load_config,
-    set_data_root,
 )
 from mmdcls.engine.run_outputs import check_outputs
 from mmdcls.files import refuse_overwriting
@@ -83,6 +82,8 @@ def run(args: argparse.Namespace) -> Path:
         OverwritingError: If the report or the cells would spoil what is read.
     """
     data_root, args.data_root = args.data_root, None
+    if data_root:
+        check_data_root(data_root)
     cfg = load_config(args)
     scope = cfg.get('default_scope')
     if scope not in TASKS:
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> Path:
     key = _fingerprint_run(cfg, args)
     if TASKS[scope] is downstream:
         if data_root:
-            set_data_root(cfg, data_root)
+            set_data_root(cfg, data_root, splits=('test',))
         check_data_paths(cfg, ('test',))
     cells = _choose_cells(args, TASKS[scope])
     _join_processes(cfg)
