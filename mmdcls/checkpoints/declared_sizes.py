@@ -16,6 +16,7 @@ from typing import BinaryIO
 SMALL = 2**24
 """A tensor may repeat the values of its storage up to this number of elements."""
 
+_ARCHIVE = b'PK\x03\x04'
 # Rebuild a tensor from (storage, offset, size, stride, ...), and wrap such a tensor.
 _TENSOR_FUNCTIONS = ('_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_tensor_v3')
 _WRAPPERS = (
@@ -54,6 +55,9 @@ def check_declared_sizes(path: Path) -> None:
         _check_archive(path, size)
     else:
         with open(path, 'rb') as file:
+            if file.read(len(_ARCHIVE)) == _ARCHIVE:
+                raise ValueError('the end of the archive is missing')
+            file.seek(0)
             _check_old_format(file, size)
 
 

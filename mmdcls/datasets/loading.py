@@ -86,8 +86,13 @@ def check_whole(path: str, load: Loading) -> None:
                 # All of a JPEG's data at an eighth of its size: twice as fast.
                 image.draft('L', (1, 1))
                 image.load()
-        except (UnidentifiedImageError, Image.DecompressionBombError):
-            _load({'img_path': path}, load)
+        except (UnidentifiedImageError, Image.DecompressionBombError) as unknown:
+            try:
+                _load({'img_path': path}, load)
+            except Exception as error:
+                if isinstance(unknown, Image.DecompressionBombError):
+                    raise
+                raise UnreadableImageError('its format is unknown') from error
 
 
 def _load(results: dict, load: Loading) -> dict:

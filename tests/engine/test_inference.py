@@ -9,6 +9,7 @@ from official_configs import ROOT
 from skimage import data
 
 from mmdcls.checkpoints.reading import CheckpointError
+from mmdcls.datasets.loading import UnreadableImageError
 from mmdcls.engine.inference import (
     find_images,
     make_inferencer,
@@ -149,7 +150,7 @@ def test_unreadable_image_is_named_and_nothing_is_written(content, trained, tmp_
     out = tmp_path / 'out'
     out.mkdir()
     inferencer = make_inferencer(*files['mmseg'])
-    with pytest.raises(ConfigError, match=r"broken\.png' cannot be read"):
+    with pytest.raises(UnreadableImageError, match=r"broken\.png' cannot be read"):
         predict(inferencer, tmp_path / 'broken.png', out, 'broken')
     assert not list(out.iterdir())
 

@@ -58,8 +58,9 @@ def test_goes_on_past_what_is_no_image_and_tells_it(folder, tmp_path):
         'cup_labels.png',
     }
     *_, broken, empty, last = process.stderr.strip().splitlines()
-    assert broken == f"'{folder}/broken.jpg' cannot be read as an image."
-    assert empty == f"'{folder}/empty.png' cannot be read as an image."
+    sentence = "'{}' cannot be read as an image: {}.".format
+    assert broken == sentence(folder / 'broken.jpg', 'its format is unknown')
+    assert empty == sentence(folder / 'empty.png', 'the file is empty')
     assert last == 'error: 2 of 3 images cannot be read; the others are done.'
 
 

@@ -149,7 +149,7 @@ def write_masks(mini, *values):
     for path in label_maps(mini):
         mask = np.full((128, 160), values[0], np.uint8)
         for i, value in enumerate(values):
-            mask[i] = value
+            mask.flat[i] = value
         Image.fromarray(mask).save(path)
 
 
