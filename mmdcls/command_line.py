@@ -45,6 +45,11 @@ def parse_arguments(
         help='settings of the config to override, as key=value',
     )
     parser.add_argument(
+        '--allow-pickle',
+        action='store_true',
+        help='read pickled or YAML annotations, which can run code, if yours',
+    )
+    parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',

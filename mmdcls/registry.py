@@ -4,6 +4,9 @@ A config names our components as ``mmdcls.X`` whatever its ``default_scope``; wi
 ``locations`` a registry imports what it needs when it is first asked. Nothing is
 imported here that needs more than mmengine: mmengine logs an ImportError of this file
 and goes on without it.
+
+Whoever uses a component of mmdcls imports this file, so that here mmengine also learns
+to read checkpoints as data; without, it could not resume a training of ours.
 """
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
@@ -18,7 +21,10 @@ from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
-from . import external_configs  # noqa: F401, lets mmengine find mmdcls's configs
+from . import (
+    checkpoints,  # noqa: F401, see above
+    external_configs,  # noqa: F401, lets mmengine find mmdcls's configs
+)
 
 MODELS = Registry(
     'model',

@@ -43,10 +43,12 @@ def main() -> None:
     from mmdcls.engine.data_checks import find_mismatches
     from mmdcls.engine.launch import load_config
     from mmdcls.engine.run_outputs import check_outputs
+    from mmdcls.engine.unpickling import refuse_unpickling
 
     with one_sentence_errors():
         cfg = load_config(args, args.splits)
         check_outputs(cfg, args.splits, (args.out,), (args.config,))
+        refuse_unpickling(cfg, args.splits, args.allow_pickle)
         reports = check(cfg, args.splits, args.workers)
         mismatches = find_mismatches(cfg, args.splits, largest_file=sys.maxsize)
     problems = [problem for report in reports for problem in report.problems]

@@ -36,6 +36,7 @@ def main() -> None:
         load_config,
     )
     from mmdcls.engine.run_outputs import check_outputs, written_predictions
+    from mmdcls.engine.unpickling import refuse_unpickling
     from mmdcls.engine.whole_images_hook import WholeImagesHook
 
     with one_sentence_errors():
@@ -53,6 +54,7 @@ def main() -> None:
         if args.tta:
             enable_tta(cfg)
         check_data_paths(cfg, ('test',))
+        refuse_unpickling(cfg, ('test',), args.allow_pickle)
         with written_predictions(cfg, args.out):
             runner = build_runner(
                 cfg, partial_checkpoint=False, allow_mismatch=args.allow_mismatch

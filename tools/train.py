@@ -45,6 +45,7 @@ def main() -> None:
         start_backbone_from,
     )
     from mmdcls.engine.run_outputs import check_start
+    from mmdcls.engine.unpickling import refuse_unpickling
 
     with one_sentence_errors():
         cfg = load_config(args, splits=('train', 'val'))
@@ -63,6 +64,7 @@ def main() -> None:
             cfg.load_from = None if args.resume == 'auto' else args.resume
         check_start(cfg)
         check_data_paths(cfg, ('train', 'val'))
+        refuse_unpickling(cfg, ('train', 'val'), args.allow_pickle)
         check_data_against_model(cfg, ('train', 'val'))
         runner = build_runner(
             cfg,

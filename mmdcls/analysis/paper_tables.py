@@ -10,6 +10,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.hub import get_config
 
+from mmdcls.checkpoints.embedded_config import parse_config
+
 from .complexity import Complexity, complexity_of_config
 from .printed_tables import Column, Row, Table
 from .robustness import ReportError, read
@@ -153,7 +155,13 @@ def _is_augmented(run: Path) -> bool:
     config = run / 'vis_data' / 'config.py'
     if not config.is_file():
         return False
-    model = Config.fromfile(config, import_custom_modules=False).get('model') or {}
+    try:
+        model = parse_config(config.read_text()).get('model') or {}
+    except (ValueError, SyntaxError) as error:
+        raise PaperTableError(
+            f"'{config}' is not the plain text that mmengine dumps ({error}); it was "
+            'not executed.'
+        ) from error
     return 'TTA' in str(model.get('type'))
 
 

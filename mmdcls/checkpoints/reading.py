@@ -2,8 +2,7 @@
 
 ``torch.load(weights_only=True)`` refuses every object outside an allow-list, among them
 the ``HistoryBuffer`` that mmengine keeps its logs in, so that OpenMMLab cannot read its
-own checkpoints back. Importing this module allows exactly what these checkpoints hold,
-and makes mmengine read local and downloaded files through :func:`read_checkpoint`.
+own checkpoints back. Importing this module allows exactly what these checkpoints hold.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from .declared_sizes import DeclaredSizeError, check_declared_sizes
@@ -139,46 +137,4 @@ def _refusal(path: Path, error: Exception) -> str:
     return f"'{path}' was refused and nothing in it was run: {reason}."
 
 
-def _with_state_dict(checkpoint: dict) -> dict:
-    """Put the tensors where mmengine and its hooks look for them.
-
-    Their model is not known here, so that names lose only what no model has in them.
-    """
-    layout, tensors = find_state_dict(checkpoint)
-    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
-        return checkpoint
-    others = {} if layout == 'bare' else checkpoint
-    return {**others, 'state_dict': strip_wrappers(tensors, front=('module',))}
-
-
-def _read_local(filename: str, map_location=None) -> dict:
-    return _with_state_dict(read_checkpoint(filename, map_location))
-
-
-def _read_remote(
-    filename: str, map_location=None, model_dir=None, progress=True
-) -> dict:
-    """Download once a machine, as mmengine's loader does, and read safely."""
-    from mmengine.dist import barrier, get_dist_info
-    from torch.hub import download_url_to_file, get_dir
-
-    folder = Path(model_dir or os.path.join(get_dir(), 'checkpoints'))
-    path = folder / filename.rsplit('/', 1)[-1].split('?')[0]
-    if get_dist_info()[0] == 0 and not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            download_url_to_file(filename, str(path), progress=progress)
-        except OSError as error:
-            raise CheckpointError(
-                f"The checkpoint '{filename}' cannot be downloaded ({error}); fetch it "
-                'by hand and name the local file instead.'
-            ) from error
-    barrier()
-    return _with_state_dict(read_checkpoint(path, map_location))
-
-
 allow_openmmlab_globals()
-CheckpointLoader.register_scheme(prefixes='', loader=_read_local, force=True)
-CheckpointLoader.register_scheme(
-    prefixes=('http://', 'https://'), loader=_read_remote, force=True
-)

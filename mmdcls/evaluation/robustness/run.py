@@ -40,6 +40,7 @@ from mmdcls.engine.launch import (
     load_config,
 )
 from mmdcls.engine.run_outputs import check_outputs
+from mmdcls.engine.unpickling import refuse_unpickling
 from mmdcls.files import refuse_overwriting
 from mmdcls.layers import input_channels
 from mmdcls.registry import TRANSFORMS
@@ -92,6 +93,7 @@ def run(args: argparse.Namespace) -> Path:
         )
     if args.amp:
         check_amp_evaluation(cfg)
+    refuse_unpickling(cfg, ('test',), args.allow_pickle)
     others = [report.read(path) for path in args.compare]
     key = _fingerprint_run(cfg, args)
     if TASKS[scope] is downstream:
