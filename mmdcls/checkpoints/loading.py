@@ -15,7 +15,7 @@ from mmengine.model.weight_init import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from .comparison import compare_state_dicts
+from .comparison import Differences, compare_state_dicts
 from .names import find_state_dict, note_unknown_prefix, strip_wrappers
 from .reading import CheckpointError
 
@@ -34,19 +34,26 @@ def check_weights(
     source: object,
     part: str,
     allow_mismatch: bool = False,
+    all_layers: bool = True,
 ) -> None:
     """Say how many tensors of a part of a model a file has, and refuse a wrong file.
+
+    Norms may be on one side only, since a segmentor normalises more of a backbone's
+    outputs than a classifier; a layer may not, or half of the model would start from
+    noise.
 
     Args:
         expected: The part's state dict.
         found: What the file has for this part, under the part's own names.
         source: The file's name, for the messages.
         part: What to call the part there, such as ``'backbone'``.
-        allow_mismatch: Go on where tensors are of another shape, without these.
+        allow_mismatch: Go on with the tensors that fit, as long as there are some.
+        all_layers: Refuse layers (tensors of two axes or more) that only one has.
 
     Raises:
-        CheckpointError: If no tensor of the part is in the file; if tensors are of
-            another shape, unless ``allow_mismatch``.
+        CheckpointError: If no tensor of the part is in the file. Unless
+            ``allow_mismatch``, also if tensors are of another shape, and if only the
+            file or only the part has layers.
     """
     # As mmengine does: files of old versions of PyTorch lack these counters.
     expected = {
@@ -56,14 +63,13 @@ def check_weights(
     }
     differences = compare_state_dicts(expected, found)
     count = len(expected) - len(differences.missing) - len(differences.resized)
-    if not count or (differences.resized and not allow_mismatch):
-        reason = (
-            f'{len(differences.resized)} of its tensors are of another shape, '
-            f'{differences.resized[0]}'
-            if differences.resized
-            else f'it has none of the {len(expected)} tensors of the {part}'
-            f'{note_unknown_prefix(found)}'
-        )
+    reason = _misfit(differences, expected, found, all_layers)
+    if not count or (reason and not allow_mismatch):
+        if not differences.resized and not count:
+            reason = (
+                f'it has none of the {len(expected)} tensors of the {part}'
+                f'{note_unknown_prefix(found)}'
+            )
         advice = _conversion_advice(found, expected)
         if not advice and count:
             advice = (
@@ -87,6 +93,35 @@ def check_weights(
         logger='current',
         level=logging.WARNING if left_out else logging.INFO,
     )
+
+
+def _misfit(
+    differences: Differences,
+    expected: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
+    all_layers: bool,
+) -> str:
+    """Say what of the differences cannot be meant; nothing if they may be."""
+    if resized := differences.resized:
+        return f'{len(resized)} of its tensors are of another shape, {resized[0]}'
+    if not all_layers:
+        return ''
+    missing = [name for name in differences.missing if expected[name].ndim > 1]
+    if missing:
+        return f'it lacks {len(missing)} layers, the first is {missing[0]}'
+    # A classifier of other libraries has its head beside the parts of its backbone.
+    parts = {name.partition('.')[0] for name in expected}
+    surplus = [
+        name
+        for name in differences.unexpected
+        if found[name].ndim > 1 and name.partition('.')[0] in parts
+    ]
+    if surplus:
+        return (
+            f'it has {len(surplus)} layers that the model lacks, the first is '
+            f'{surplus[0]}'
+        )
+    return ''
 
 
 def _some(names: list[str]) -> str:
@@ -120,13 +155,16 @@ def pretrained_configs(module: nn.Module) -> Iterator[dict]:
             yield config
 
 
-def check_pretrained(module: nn.Module, allow_mismatch: bool = False) -> None:
+def check_pretrained(
+    module: nn.Module, allow_mismatch: bool = False, all_layers: bool = True
+) -> None:
     """Check the files that a module's ``init_cfg`` is going to load into it.
 
     Args:
         module: Any module of mmengine; without ``type='Pretrained'`` in its
             ``init_cfg`` nothing is done.
         allow_mismatch: As in :func:`check_weights`.
+        all_layers: As in :func:`check_weights`.
 
     Raises:
         CheckpointError: As :func:`check_weights`.
@@ -139,7 +177,9 @@ def check_pretrained(module: nn.Module, allow_mismatch: bool = False) -> None:
         part = f'{type(module).__name__}'
         if prefix := config.get('prefix'):
             found = with_prefix(found, prefix, source)
-        check_weights(module.state_dict(), found, source, part, allow_mismatch)
+        check_weights(
+            module.state_dict(), found, source, part, allow_mismatch, all_layers
+        )
 
 
 def with_prefix(
@@ -174,12 +214,11 @@ class PretrainedGuard:
     """Mixin of mmengine modules: no ``Pretrained`` file is loaded that does not fit.
 
     Goes before the upstream class. ``init_cfg=dict(type='Pretrained', …,
-    allow_mismatch=True)`` loads what fits of a file whose other tensors have other
-    shapes.
+    allow_mismatch=True)`` loads what fits.
     """
 
     allow_mismatch: bool = False
-    """Whether to go on where tensors are of another shape, see check_weights."""
+    """Whether to go on with what fits, see :func:`check_weights`."""
 
     def init_weights(self) -> None:
         """Check the files of ``init_cfg``, then initialise as the parent does.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -20,6 +21,9 @@ from mmdcls.checkpoints import (
 )
 from mmdcls.registry import HOOKS
 
+# Also ``img_backbone.`` and ``detector.backbone.``.
+_BACKBONE = re.compile(r'(^|\.)\w*backbone\.')
+
 
 @HOOKS.register_module()
 class StrictCheckpointHook(Hook):
@@ -32,10 +36,10 @@ class StrictCheckpointHook(Hook):
 
     Args:
         partial: Accept a checkpoint that is not the model's own, to start a training
-            from (``load_from``): the backbone must be in it, with every shape; tensors
-            outside of it that are missing or of another shape, as those of a head for
-            other classes, are listed in one line. Otherwise every tensor of the model
-            must be there with its shape, and no other.
+            from (``load_from``): the backbone must be in it, with every layer and
+            shape; tensors outside of it that are missing or of another shape, as those
+            of a head for other classes, are listed in one line. Otherwise every tensor
+            of the model must be there with its shape, and no other.
         allow_mismatch: Load what fits, and list the rest.
 
     Raises:
@@ -58,7 +62,12 @@ class StrictCheckpointHook(Hook):
             if isinstance(module, PretrainedGuard):
                 module.allow_mismatch |= self.allow_mismatch
             else:
-                check_pretrained(module, self.allow_mismatch)
+                # Upstream's may add layers to what they start from, as deformable
+                # convolutions, or resize weights as they load them, as transformers.
+                resizes = any(m._load_state_dict_pre_hooks for m in module.modules())
+                check_pretrained(
+                    module, self.allow_mismatch or resizes, all_layers=False
+                )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare ``checkpoint`` with ``runner.model``."""
@@ -85,13 +94,8 @@ def _check_start(
     """Check weights to start from: the backbone's strictly, the others' by a line."""
 
     def split(tensors: dict[str, Tensor]) -> tuple[dict, dict]:
-        prefix = 'backbone.'
-        inside = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        }
-        outside = {n: t for n, t in tensors.items() if not n.startswith(prefix)}
+        inside = {n: tensor for n, tensor in tensors.items() if _BACKBONE.search(n)}
+        outside = {n: tensor for n, tensor in tensors.items() if n not in inside}
         return inside, outside
 
     (backbone, heads), (found_backbone, found_heads) = split(expected), split(found)

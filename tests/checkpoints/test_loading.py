@@ -81,9 +81,20 @@ def test_weights_of_another_model_are_refused(tmp_path, other, advice):
     assert advice in str(error.value)
 
 
-def test_another_depth_is_told(tmp_path, log):
+@pytest.mark.parametrize(
+    'file, model, message',
+    [(SMALL, LARGER, 'lacks 8 layers'), (LARGER, SMALL, 'has 8 layers that the model')],
+)
+def test_another_depth_is_refused(tmp_path, file, model, message):
+    path = save(convnext_dcls(file), tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=message):
+        convnext_dcls(model, init_cfg=pretrained(path)).init_weights()
+
+
+def test_another_depth_is_told_where_it_is_accepted(tmp_path, log):
     path = save(convnext_dcls(), tmp_path / 'a.pth')
-    convnext_dcls(LARGER, init_cfg=pretrained(path)).init_weights()
+    init_cfg = pretrained(path, allow_mismatch=True)
+    convnext_dcls(LARGER, init_cfg=init_cfg).init_weights()
     assert 'not in the file: stages.2.2.gamma' in log()
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from engine_runs import SmallModel, run
-from mmpretrain.models.backbones import ResNet
+from mmpretrain.models.backbones import ResNet, VisionTransformer
 
 from mmdcls.engine import CheckpointError
 from mmdcls.models import ConvNeXtDCLS
@@ -181,6 +181,46 @@ def test_pretrained_files_of_upstream_modules_are_checked(tmp_path):
     path = save(tmp_path / 'a.pth', model=Classifier())
     with pytest.raises(CheckpointError, match='none of the .* of the ResNet'):
         run(tmp_path / 'run', model=Host(path), max_epochs=1, custom_hooks=[PARTIAL])
+
+
+class Upstream(SmallModel):
+    """Has a part that starts from a file, as upstream's backbones do."""
+
+    def __init__(self, part, path):
+        super().__init__()
+        self.part = part
+        # Or mmengine would stop: a loss without the part's parameters.
+        self.part.requires_grad_(False)
+        self.part.init_cfg = dict(type='Pretrained', checkpoint=path)
+
+
+def run_upstream(tmp_path, capsys, part, weights):
+    torch.save(weights, tmp_path / 'a.pth')
+    run(
+        tmp_path / 'run',
+        model=Upstream(part, str(tmp_path / 'a.pth')),
+        max_epochs=1,
+        log_level='INFO',
+        custom_hooks=[PARTIAL],
+    )
+    return told(capsys)
+
+
+def test_upstream_modules_may_add_layers_to_what_they_start_from(tmp_path, capsys):
+    part = ResNet(18, base_channels=64)
+    weights = part.state_dict()
+    part.layer1[0].conv2.conv_offset = torch.nn.Conv2d(64, 18, 3)
+    message = run_upstream(tmp_path, capsys, part, weights)
+    assert 'not in the file: layer1.0.conv2.conv_offset.weight' in message
+
+
+def test_upstream_modules_may_resize_what_they_load(tmp_path, capsys):
+    settings = dict(arch='deit-tiny', patch_size=32)
+    weights = VisionTransformer(img_size=64, **settings).state_dict()
+    part = VisionTransformer(img_size=96, **settings)
+    message = run_upstream(tmp_path, capsys, part, weights)
+    assert "of another shape: 'pos_embed' is (1, 5, 192) in the file" in message
+    assert 'Resize the pos_embed shape from' in message
 
 
 @pytest.mark.parametrize('hook', [EXACT, PARTIAL], ids=['exact', 'partial'])
