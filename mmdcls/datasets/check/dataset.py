@@ -153,7 +153,7 @@ def _build(key: str, config: dict, metrics: Sequence[Mapping] = ()) -> Source:
     config = {k: v for k, v in config.items() if k not in ('pipeline', 'lazy_init')}
     try:
         dataset = DATASETS.build(dict(config, pipeline=[], lazy_init=True))
-    except (AssertionError, TypeError, KeyError) as error:
+    except (AssertionError, TypeError, KeyError, ValueError) as error:
         raise ValueError(
             f"{key}: type='{config.get('type')}' cannot be checked: {error}"
         ) from error
