@@ -45,6 +45,11 @@ def parse_arguments(
         help='settings of the config to override, as key=value',
     )
     parser.add_argument(
+        '--allow-pickle',
+        action='store_true',
+        help='read pickled or YAML annotations, which can run code, if yours',
+    )
+    parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
@@ -80,6 +85,12 @@ def add_conversion_arguments(parser: argparse.ArgumentParser, config: str) -> No
         '--no-share',
         action='store_true',
         help='accept positions that differ within a stage',
+    )
+    parser.add_argument(
+        '--columns-first',
+        action='store_true',
+        help="the authors' side is of dcls 0.0.1 to 0.0.5 (November 2022 to October "
+        '2023), whose positions have columns first',
     )
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and the forms that reports have."""
+"""Files: whole or not there, never over what is read; and the forms of reports."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff')
+IMAGE_SUFFIXES += ('.webp',)
+"""Endings, in lower case, of the files that OpenMMLab reads as images."""
+
+
+class OverwritingError(ValueError):
+    """An output that would spoil an input, said in one sentence."""
+
 
 @contextmanager
 def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary name to write to; it takes the place of ``path`` at the end.
 
     Missing folders are made. After an error nothing is left of the temporary file, and
-    ``path`` is as it was. The name ends in ``.tmp``, so that nobody takes what a killed
-    process left for a finished file.
+    ``path`` is as it was; after a power failure too, ``path`` is the old file or the
+    new one. The name ends in ``.tmp``, so that nobody takes what a killed process left
+    for a finished file.
 
     Raises:
         OSError: If ``path`` cannot be written.
@@ -25,19 +34,28 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         yield temporary
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: str | os.PathLike, content: object) -> None:
-    """Write ``content``; a file that exists is replaced only when done.
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file as :func:`written_whole` does.
 
     Raises:
         OSError: If ``path`` cannot be written.
     """
     with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + '\n')
+        temporary.write_text(text, encoding='utf-8')
+
+
+def write_json(path: str | os.PathLike, content: object) -> None:
+    """Write ``content`` as :func:`written_whole` does.
+
+    Raises:
+        OSError: If ``path`` cannot be written.
+    """
+    write_text(path, json.dumps(content, indent=1) + '\n')
 
 
 def markdown_table(header: Sequence, rows: Iterable[Sequence]) -> str:
@@ -49,3 +67,72 @@ def markdown_table(header: Sequence, rows: Iterable[Sequence]) -> str:
 def markdown_facts(facts: dict) -> str:
     """A Markdown list of names and values; it ends in a line break."""
     return ''.join(f'- {name}: {value}\n' for name, value in facts.items())
+
+
+def put_in_place(finished: str | os.PathLike, path: str | os.PathLike) -> None:
+    """Give a finished file of the same file system the name ``path``.
+
+    Raises:
+        OSError: If ``path`` cannot be written.
+    """
+    # A name may reach the disk before the bytes do, and then stand for an empty file.
+    with open(finished, 'rb') as file:
+        os.fsync(file.fileno())
+    os.replace(finished, path)
+
+
+def refuse_overwriting(
+    outputs: Iterable[str | os.PathLike], inputs: Iterable[str | os.PathLike]
+) -> None:
+    """Refuse, before any work, outputs that would spoil inputs.
+
+    Two names of one file, by links or otherwise, count as the same.
+
+    Args:
+        outputs: Files and folders that will be written; they need not exist.
+        inputs: Files and folders that are read. Folders stand for everything below.
+
+    Raises:
+        OverwritingError: If an output is an input or lies in a folder that is one.
+    """
+    read = {_identity(Path(path)): path for path in inputs}
+    for output in map(Path, outputs):
+        if _identity(output) in read:
+            raise OverwritingError(
+                f"'{output}' is to be written, but '{read[_identity(output)]}' is the "
+                'same and is to be read; name another place to write to.'
+            )
+        for folder in output.resolve().parents:
+            if _identity(folder) in read:
+                raise OverwritingError(
+                    f"'{output}' is to be written, but lies in "
+                    f"'{read[_identity(folder)]}', which is to be read; name another "
+                    'place to write to.'
+                )
+
+
+def _identity(path: Path) -> tuple[int, int] | str:
+    path = path.resolve()
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path)
+    return status.st_dev, status.st_ino
+
+
+def is_image(path: Path) -> bool:
+    """Tell by the name whether a file in a folder is an image that OpenMMLab reads.
+
+    Hidden files are none: macOS leaves ``._photo.jpg``, which is no JPEG, beside
+    ``photo.jpg``.
+    """
+    return (
+        not path.name.startswith('.')
+        and path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
+    )
+
+
+def list_images(folder: str | os.PathLike) -> list[Path]:
+    """List the images directly in a folder, in the order of their names."""
+    return sorted(path for path in Path(folder).iterdir() if is_image(path))

@@ -1,9 +1,12 @@
 """Child registries of mmengine's roots, scope ``mmdcls``.
 
 A config names our components as ``mmdcls.X`` whatever its ``default_scope``; with
-``locations`` a registry imports what it needs when it is first asked. Nothing but
-mmengine is imported here: mmengine logs an ImportError of this file and goes on
-without it.
+``locations`` a registry imports what it needs when it is first asked. Nothing is
+imported here that needs more than mmengine: mmengine logs an ImportError of this file
+and goes on without it.
+
+Whoever uses a component of mmdcls imports this file, so that here mmengine also learns
+to read checkpoints as data; without, it could not resume a training of ours.
 """
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
@@ -13,9 +16,15 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
+from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_PARAM_SCHEDULERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
+
+from . import (
+    checkpoints,  # noqa: F401, see above
+    external_configs,  # noqa: F401, lets mmengine find mmdcls's configs
+)
 
 MODELS = Registry(
     'model',
@@ -35,6 +44,13 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     scope='mmdcls',
     locations=['mmdcls.engine'],
 )
+# Empty: schedulers of a config that is inherited by ``mmdcls::`` are looked for here.
+PARAM_SCHEDULERS = Registry(
+    'parameter scheduler',
+    parent=MMENGINE_PARAM_SCHEDULERS,
+    scope='mmdcls',
+    locations=['mmdcls.engine'],
+)
 DATASETS = Registry(
     'dataset', parent=MMENGINE_DATASETS, scope='mmdcls', locations=['mmdcls.datasets']
 )
@@ -50,3 +66,19 @@ METRICS = Registry(
     scope='mmdcls',
     locations=['mmdcls.evaluation'],
 )
+
+
+def find_class(registry: Registry, kind: str | type) -> type | None:
+    """Give what ``type=kind`` of a config stands for in the current default scope.
+
+    Args:
+        registry: One of mmengine's root registries, such as ``DATASETS``.
+        kind: A registered name, or the class itself.
+
+    Returns:
+        None if there is no such name.
+    """
+    if not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(None) as scoped:
+        return scoped.get(kind)

@@ -53,7 +53,8 @@ def make_batch():
 def gradients(model, images):
     """Train on ``images`` with the repulsive loss; gradients by name."""
     hook = RepulsiveLossHook(begin=0)
-    hook.before_train(SimpleNamespace(model=model, epoch=0, iter=0))
+    loop = SimpleNamespace(max_epochs=1, max_iters=1)
+    hook.before_train(SimpleNamespace(model=model, epoch=0, iter=0, train_loop=loop))
     sum(model(images).values()).backward()
     hook.after_train(None)
     return {

@@ -58,6 +58,8 @@ def run(
     optim_wrapper=None,
     param_scheduler=None,
     runner_class=Runner,
+    log_level='ERROR',
+    train_cfg=None,
     **kwargs,
 ):
     """Train ``model`` (by default a SmallModel, always the same); return the runner."""
@@ -75,7 +77,7 @@ def run(
         val_dataloader=loader,
         val_evaluator=[Mean()],
         val_cfg=dict(),
-        train_cfg=dict(by_epoch=True, max_epochs=max_epochs),
+        train_cfg=train_cfg or dict(by_epoch=True, max_epochs=max_epochs),
         optim_wrapper=optim_wrapper
         or dict(
             constructor='mmdcls.DCLSOptimWrapperConstructor',
@@ -84,7 +86,7 @@ def run(
         param_scheduler=param_scheduler
         or dict(type='CosineAnnealingLR', T_max=32, by_epoch=False),
         randomness=dict(seed=0),
-        log_level='ERROR',
+        log_level=log_level,
         experiment_name=f'{work_dir.name}-{id(loader)}',
         **kwargs,
     )

@@ -19,23 +19,35 @@ SIZES = {
 }
 
 
+# What the authors' layer of each period does with positions: whether P[0] runs along
+# the columns, whether they are clamped to the kernel, and whether its grid is saved.
+PERIODS = {
+    '2022-09': SimpleNamespace(columns_first=False, clamps=True, saves_grid=False),
+    '2022-11': SimpleNamespace(columns_first=True, clamps=False, saves_grid=True),
+    '2023-01': SimpleNamespace(columns_first=True, clamps=False, saves_grid=False),
+    '2023-10': SimpleNamespace(columns_first=False, clamps=False, saves_grid=False),
+}
+
+
 class DepthwiseDCLS(nn.Module):
     """Eq. 3: an element's share of a grid point falls linearly, to 0 at distance 1."""
 
-    def __init__(self, dim, positions, kernel_size=17):
+    def __init__(self, dim, positions, kernel_size=17, period='2022-09'):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(dim, 1, positions.shape[-1]))
         self.bias = nn.Parameter(torch.empty(dim))
         self.P = positions
         self.kernel_size = kernel_size
+        self.period = PERIODS[period]
+        if self.period.saves_grid:
+            self.DCK = Grid(positions.shape, kernel_size)
 
     def kernel(self):
         half = self.kernel_size // 2
         grid = torch.arange(-half, half + 1, dtype=self.weight.dtype)
-        positions = self.P.clamp(-half, half)
-        rows, columns = (
-            (1 - (grid - p.unsqueeze(-1)).abs()).clamp(min=0) for p in positions
-        )
+        positions = self.P.clamp(-half, half) if self.period.clamps else self.P
+        shares = [(1 - (grid - p.unsqueeze(-1)).abs()).clamp(min=0) for p in positions]
+        rows, columns = reversed(shares) if self.period.columns_first else shares
         return torch.einsum('cim,cimr,cims->cirs', self.weight, rows, columns)
 
     def forward(self, x):
@@ -46,6 +58,24 @@ class DepthwiseDCLS(nn.Module):
             padding=self.kernel_size // 2,
             groups=x.shape[1],
         )
+
+
+class Grid(nn.Module):
+    """The column and row of every grid point for every element, and the sizes."""
+
+    def __init__(self, positions_shape, kernel_size):
+        super().__init__()
+        index = torch.arange(kernel_size).view(-1, 1, 1, 1)
+        shape = kernel_size, kernel_size, *positions_shape[1:]
+        tensors = {
+            'I': index.expand(shape),
+            'J': index.unsqueeze(1).expand(shape),
+            'lim': torch.full(positions_shape, float(kernel_size)),
+        }
+        for name, tensor in tensors.items():
+            self.register_parameter(
+                name, nn.Parameter(tensor.contiguous(), requires_grad=False)
+            )
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -59,9 +89,9 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class Block(nn.Module):
-    def __init__(self, dim, positions):
+    def __init__(self, dim, positions, period):
         super().__init__()
-        self.dwconv = DepthwiseDCLS(dim, positions)
+        self.dwconv = DepthwiseDCLS(dim, positions, period=period)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.pwconv1 = nn.Linear(dim, 4 * dim)
         self.pwconv2 = nn.Linear(4 * dim, dim)
@@ -76,7 +106,7 @@ class Block(nn.Module):
 class Backbone(nn.Module):
     """Shared by the tasks; a classifier adds ``norm`` and ``head``."""
 
-    def __init__(self, size, share=True):
+    def __init__(self, size, share=True, period='2022-09'):
         super().__init__()
         dims = size.dims
         stem = nn.Sequential(nn.Conv2d(3, dims[0], 4, 4), ChannelNorm(dims[0]))
@@ -92,7 +122,8 @@ class Backbone(nn.Module):
                 for _ in range(1 if share else depth)
             ]
             blocks = [
-                Block(dim, positions[i if not share else 0]) for i in range(depth)
+                Block(dim, positions[i if not share else 0], period)
+                for i in range(depth)
             ]
             self.stages.append(nn.Sequential(*blocks))
 
@@ -300,7 +331,7 @@ def make(task, size='mini', **kwargs):
     model = MODELS[task](SIZES[size], **{**options, **kwargs})
     generator = torch.Generator().manual_seed(0)
     for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point():
+        if tensor.is_floating_point() and '.DCK.' not in name:
             scale = 6.0 if name.endswith('.P') else 0.5
             tensor.normal_(0, scale, generator=generator)
         if name.endswith('running_var'):
@@ -322,10 +353,20 @@ def layouts(state_dict):
     """The ways in which such files hold a state dict, by name."""
     prefixed = {f'module.{name}': value for name, value in state_dict.items()}
     wrong = {name: value + 1 for name, value in state_dict.items()}
+    averaged = {'n_averaged': torch.tensor(7), **prefixed}
+    lightning = {f'model.{name}': value for name, value in state_dict.items()}
+    compiled = {
+        f'_orig_mod.{name.replace("stages.", "stages._orig_mod.")}': value
+        for name, value in prefixed.items()
+    }
     return {
         'bare': state_dict,
         'model': {'model': state_dict},
         'state_dict': {'state_dict': state_dict, 'meta': {'epoch': 36}},
         'module': {'state_dict': prefixed},
         'model_ema': {'model': wrong, 'model_ema': prefixed, 'epoch': 299},
+        'averaged': averaged,
+        'compiled': {'model': compiled},
+        'Lightning': {'state_dict': lightning, 'pytorch-lightning_version': '2.4.0'},
+        'DeepSpeed': {'module': state_dict, 'dp_world_size': 2, 'optimizer': None},
     }

@@ -96,6 +96,7 @@ def arguments(model, data_root, out, **options):
         extra=False,
         on_the_fly=False,
         allow_missing=False,
+        allow_pickle=False,
         batch_size=None,
         input_size=None,
         name='small',

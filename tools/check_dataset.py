@@ -1,7 +1,8 @@
 """Verify that the data sets of a config lie on disk as it expects.
 
 Looks for missing folders and files, unreadable or truncated images, label values out of
-range, and annotations that name missing images. Exit code 1 if anything is wrong.
+range, annotations that lack what training or evaluation needs, and classes that differ
+between splits or from the model's. Exit code 1 if anything is wrong.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mmdcls.command_line import one_sentence_errors, parse_arguments
-from mmdcls.files import written_whole
+from mmdcls.files import write_text
 
 SHOWN_PROBLEMS = 20
 
@@ -26,7 +27,7 @@ def main() -> None:
         nargs='+',
         choices=['train', 'val', 'test'],
         default=['train', 'val', 'test'],
-        help='default: all; a data set that two of them use is checked once',
+        help='default: all; a data set that two of them use alike is checked once',
     )
     parser.add_argument(
         '--workers',
@@ -39,16 +40,25 @@ def main() -> None:
     if args.workers < 1:
         parser.error(f'--workers must be at least 1, got {args.workers}')
 
+    from mmdcls.engine.data_checks import find_mismatches
     from mmdcls.engine.launch import load_config
+    from mmdcls.engine.run_outputs import check_outputs
+    from mmdcls.engine.unpickling import refuse_unpickling
 
     with one_sentence_errors():
-        reports = check(load_config(args), args.splits, args.workers)
+        cfg = load_config(args, args.splits)
+        check_outputs(cfg, args.splits, (args.out,), (args.config,))
+        refuse_unpickling(cfg, args.splits, args.allow_pickle)
+        reports = check(cfg, args.splits, args.workers)
+        mismatches = find_mismatches(cfg, args.splits, largest_file=sys.maxsize)
     problems = [problem for report in reports for problem in report.problems]
+    problems += mismatches
     for report in reports:
         print(describe(report))
+        for note in report.notes:
+            print(f'  note: {note}')
     if args.out:
-        with written_whole(args.out) as temporary:
-            temporary.write_text(''.join(f'{problem}\n' for problem in problems))
+        write_text(args.out, ''.join(f'{problem}\n' for problem in problems))
     for problem in problems[:SHOWN_PROBLEMS]:
         print(f'  {problem}')
     if len(problems) > SHOWN_PROBLEMS:
@@ -62,8 +72,8 @@ def check(cfg, splits: list[str], workers: int) -> list:
     """Check every data set of ``splits`` once, with progress on stderr."""
     from mmengine.registry import init_default_scope
 
-    from mmdcls.datasets.check import check_dataset
-    from mmdcls.engine.launch import iter_datasets
+    from mmdcls.datasets.check import check_dataset, loading_steps
+    from mmdcls.engine.data_paths import iter_datasets, iter_metrics
 
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     reports, seen = [], []
@@ -77,17 +87,17 @@ def check(cfg, splits: list[str], workers: int) -> list:
             bars.update(tasks[key], completed=done)
 
         for split in splits:
+            metrics = [metric for _, metric in iter_metrics(cfg, split)]
             for key, dataset in iter_datasets(cfg, split):
-                if 'dataset' in dataset or 'datasets' in dataset:
-                    continue
                 files = {
                     name: value
                     for name, value in dataset.items()
                     if name in ('type', 'split', 'data_root', 'data_prefix', 'ann_file')
                 }
-                if files not in seen:
-                    seen.append(files)
-                    reports.append(check_dataset(key, dataset, workers, show))
+                use = (files, loading_steps(dataset.get('pipeline') or []), metrics)
+                if use not in seen:
+                    seen.append(use)
+                    reports.append(check_dataset(key, dataset, workers, show, metrics))
     return reports
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from mmdcls.command_line import one_sentence_errors
@@ -24,20 +25,34 @@ def main() -> None:
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
     # After the command line is read, so that --device can hide the GPUs from torch.
-    from mmdcls.engine.inference import find_images, make_inferencer, predict
+    from mmdcls.engine.inference import (
+        UnreadableImageError,
+        find_images,
+        make_inferencer,
+        name_results,
+        predict,
+    )
 
+    unreadable = []
     with one_sentence_errors():
         images = find_images(args.images)
+        names = name_results(images, args.out_dir)
         inferencer = make_inferencer(args.config, args.checkpoint)
         args.out_dir.mkdir(parents=True, exist_ok=True)
-        names = set()
-        for image in images:
-            name, number = image.stem, 2
-            while name in names:
-                name, number = f'{image.stem}-{number}', number + 1
-            names.add(name)
-            predict(inferencer, image, args.out_dir, name)
+        for image, name in zip(images, names, strict=True):
+            try:
+                predict(inferencer, image, args.out_dir, name)
+            except UnreadableImageError as error:
+                unreadable.append(error)
+                continue
             print(f'{image}: {args.out_dir / name}.png, {args.out_dir / name}.json')
+    for error in unreadable:
+        print(error, file=sys.stderr)
+    if unreadable:
+        sys.exit(
+            f'error: {len(unreadable)} of {len(images)} images cannot be read; the '
+            'others are done.'
+        )
 
 
 if __name__ == '__main__':

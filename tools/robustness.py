@@ -62,6 +62,7 @@ def main() -> None:
     # After the command line is read, so that --device can hide the GPUs from torch.
     from mmengine.dist import is_main_process
 
+    from mmdcls.analysis.robustness import files
     from mmdcls.evaluation.robustness.run import leave_processes, run
 
     with one_sentence_errors():
@@ -70,8 +71,7 @@ def main() -> None:
         path = run(args)
     if is_main_process():
         print(path.with_suffix('.md').read_text())
-        for suffix in ('.json', '.md', '.png'):
-            print(path.with_suffix(suffix))
+        print(*files(path), sep='\n')
     leave_processes()
 
 

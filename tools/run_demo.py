@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmdcls.engine.launch import read_config
-from mmdcls.files import written_whole
+from mmdcls.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 # What a watcher wants to see of mmengine's log.
@@ -151,18 +151,18 @@ def evaluate(name: str, checkpoint: Path, work_dir: Path, options: list[str]) ->
 
 def untrained_score(name: str, work_dir: Path, options: list[str]) -> float:
     """Score the model as it is before the first iteration."""
-    import torch
     from mmengine.registry import MODELS, init_default_scope
     from mmengine.runner import set_random_seed
+
+    from mmdcls.converters import write_checkpoint
 
     cfg = load_config(name, options)
     init_default_scope(cfg.default_scope)
     set_random_seed(cfg.randomness.seed)
     model = MODELS.build(cfg.model)
     model.init_weights()
-    work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = work_dir / 'untrained.pth'
-    torch.save({'state_dict': model.state_dict()}, checkpoint)
+    write_checkpoint({'state_dict': model.state_dict()}, checkpoint)
     return evaluate(name, checkpoint, work_dir / 'untrained', options)
 
 
@@ -220,10 +220,8 @@ def report(rows: list[dict], work_dir: Path, console: Console) -> None:
         table.add_row(*cells)
         lines.append('| ' + ' | '.join(cells) + ' |')
     console.print(table)
-    with written_whole(work_dir / 'scores.md') as temporary:
-        temporary.write_text('\n'.join(lines) + '\n')
-    with written_whole(work_dir / 'scores.json') as temporary:
-        temporary.write_text(json.dumps(rows, indent=2) + '\n')
+    write_text(work_dir / 'scores.md', '\n'.join(lines) + '\n')
+    write_text(work_dir / 'scores.json', json.dumps(rows, indent=2) + '\n')
     for row in rows:
         print(f'Picture:    {row["picture"]}')
         print(f'Checkpoint: {row["checkpoint"]}')

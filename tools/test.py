@@ -19,23 +19,33 @@ def main() -> None:
     parser.add_argument(
         '--tta', action='store_true', help='average over test-time augmentations'
     )
+    parser.add_argument(
+        '--allow-mismatch',
+        action='store_true',
+        help='load what fits of weights that do not fit the model, and list the rest',
+    )
     args = parse_arguments(parser)
 
     # After the command line is read, so that --device can hide the GPUs from torch.
+    from mmdcls.engine.data_paths import check_data_paths
     from mmdcls.engine.launch import (
         build_runner,
         check_amp_evaluation,
-        check_data_paths,
         draw_predictions,
         enable_tta,
         load_config,
-        write_predictions,
     )
+    from mmdcls.engine.run_outputs import check_outputs, written_predictions
+    from mmdcls.engine.unpickling import refuse_unpickling
+    from mmdcls.engine.whole_images_hook import WholeImagesHook
 
     with one_sentence_errors():
-        cfg = load_config(args)
+        cfg = load_config(args, splits=('test',))
         cfg.load_from = args.checkpoint
         cfg.resume = False
+        check_outputs(
+            cfg, ('test',), (args.out, args.show_dir), (args.config, args.checkpoint)
+        )
         if args.amp:
             check_amp_evaluation(cfg)
             cfg.test_cfg.fp16 = True
@@ -43,11 +53,14 @@ def main() -> None:
             draw_predictions(cfg, args.show_dir)
         if args.tta:
             enable_tta(cfg)
-        if args.out:
-            write_predictions(cfg, args.out)
         check_data_paths(cfg, ('test',))
-        runner = build_runner(cfg, partial_checkpoint=False)
-        runner.test()
+        refuse_unpickling(cfg, ('test',), args.allow_pickle)
+        with written_predictions(cfg, args.out):
+            runner = build_runner(
+                cfg, partial_checkpoint=False, allow_mismatch=args.allow_mismatch
+            )
+            runner.register_hook(WholeImagesHook())
+            runner.test()
 
 
 if __name__ == '__main__':

@@ -27,20 +27,28 @@ def main() -> None:
         action='store_true',
         help='scale the learning rate with the real batch size (auto_scale_lr)',
     )
+    parser.add_argument(
+        '--allow-mismatch',
+        action='store_true',
+        help='load what fits of weights that do not fit the model, and list the rest',
+    )
     args = parse_arguments(parser)
 
     # After the command line is read, so that --device can hide the GPUs from torch.
+    from mmdcls.engine.data_checks import check_data_against_model
+    from mmdcls.engine.data_paths import check_data_paths
     from mmdcls.engine.launch import (
         ConfigError,
         build_runner,
-        check_data_paths,
         enable_amp,
         load_config,
         start_backbone_from,
     )
+    from mmdcls.engine.run_outputs import check_start
+    from mmdcls.engine.unpickling import refuse_unpickling
 
     with one_sentence_errors():
-        cfg = load_config(args)
+        cfg = load_config(args, splits=('train', 'val'))
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         if args.amp:
@@ -54,8 +62,15 @@ def main() -> None:
         if args.resume:
             cfg.resume = True
             cfg.load_from = None if args.resume == 'auto' else args.resume
+        check_start(cfg)
         check_data_paths(cfg, ('train', 'val'))
-        runner = build_runner(cfg, partial_checkpoint=not cfg.get('resume'))
+        refuse_unpickling(cfg, ('train', 'val'), args.allow_pickle)
+        check_data_against_model(cfg, ('train', 'val'))
+        runner = build_runner(
+            cfg,
+            partial_checkpoint=not cfg.get('resume'),
+            allow_mismatch=args.allow_mismatch,
+        )
         runner.train()
 
 

@@ -11,6 +11,6 @@ custom_hooks = [
     # mmpretrain's: validates, and saves as state_dict, the averaged weights.
     dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL'),
     dict(type='mmdcls.ClampPositionsHook'),
-    dict(type='mmdcls.RepulsiveLossHook', begin=20),
+    dict(type='mmdcls.RepulsiveLossHook', begin=21),
     dict(type='mmdcls.PositionStatisticsHook'),
 ]

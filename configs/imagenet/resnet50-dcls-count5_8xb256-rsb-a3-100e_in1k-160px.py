@@ -8,6 +8,6 @@ model = dict(
 optim_wrapper = dict(constructor='mmdcls.DCLSOptimWrapperConstructor')
 custom_hooks = [
     dict(type='mmdcls.ClampPositionsHook'),
-    dict(type='mmdcls.RepulsiveLossHook', begin=20),
+    dict(type='mmdcls.RepulsiveLossHook', begin=21),
     dict(type='mmdcls.PositionStatisticsHook'),
 ]

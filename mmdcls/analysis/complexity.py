@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmdcls.layers import DCLSConvNd
+from mmdcls.layers import DCLSConvNd, input_channels
 
 # Height and width the papers of this field count each task at (Tables 1 to 4).
 DEFAULT_SHAPES = {'mmpretrain': (224, 224), 'mmseg': (512, 2048), 'mmdet': (800, 1280)}
@@ -32,11 +32,13 @@ class Complexity:
         flops: Multiply-accumulate operations of one image, in convolutions and matrix
             products; what the papers of this field print as FLOPs.
         shape: Height and width of the image.
+        channels: Of the image, as many as the model takes.
     """
 
     parameters: int
     flops: int
     shape: tuple[int, int]
+    channels: int
 
     def as_dict(self) -> dict:
         """The attributes by name."""
@@ -65,7 +67,9 @@ def complexity_of_config(
     init_default_scope(scope)
     model = MODELS.build(cfg.model)
     parameters = sum(param.numel() for param in model.parameters())
-    return Complexity(parameters, count_flops(model, shape), shape)
+    return Complexity(
+        parameters, count_flops(model, shape), shape, input_channels(model)
+    )
 
 
 def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
@@ -85,7 +89,7 @@ def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
     model = with_plain_convolutions(model).to('meta').requires_grad_(False)
     # Not chained: mmpretrain's backbones return nothing here.
     model.eval()
-    image = torch.empty(1, 3, *shape, device='meta')
+    image = torch.empty(1, input_channels(model), *shape, device='meta')
     if hasattr(model, 'roi_head'):
         return _count(lambda: run_two_stage(model, image))
     if hasattr(model, 'data_preprocessor'):
@@ -137,7 +141,7 @@ def run_two_stage(model: nn.Module, images: torch.Tensor) -> None:
 
     Args:
         model: A detector of mmdet with an ``rpn_head`` and a ``roi_head``.
-        images: ``(N, 3, H, W)``.
+        images: ``(N, channels, H, W)``.
     """
     model.rpn_head(model.extract_feat(images))
     head = model.roi_head

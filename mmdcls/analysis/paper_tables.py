@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.hub import get_config
+
+from mmdcls.checkpoints.embedded_config import parse_config
 
 from .complexity import Complexity, complexity_of_config
 from .printed_tables import Column, Row, Table
@@ -106,6 +108,11 @@ def read_throughput_ratios(path: Path) -> dict[tuple[str, str], float]:
         ) from error
 
 
+def find_runs(work_dirs: Path) -> list[Path]:
+    """List the files below ``work_dirs`` that scores are read from."""
+    return [*work_dirs.glob('*/*/*.json'), *work_dirs.glob('*/*/vis_data/*.json')]
+
+
 def read_scores(
     folder: Path, metrics: Mapping[str, tuple[str, float]]
 ) -> dict[str, float]:
@@ -121,8 +128,8 @@ def read_scores(
     Returns:
         Score key to percentage; empty without a complete evaluation.
     """
-    tests = sorted(folder.glob('*/*.json'), reverse=True)
-    logs = sorted(folder.glob('*/vis_data/scalars.json'), reverse=True)
+    tests = _visible(folder.glob('*/*.json'))
+    logs = _visible(folder.glob('*/vis_data/scalars.json'))
     for path in [*tests, *logs]:
         run = path.parent if path in tests else path.parent.parent
         if _is_augmented(run):
@@ -137,11 +144,24 @@ def read_scores(
     return {}
 
 
+def _visible(paths: Iterable[Path]) -> list[Path]:
+    """The newest run first, without the hidden files that macOS leaves."""
+    return sorted(
+        (path for path in paths if not path.name.startswith('.')), reverse=True
+    )
+
+
 def _is_augmented(run: Path) -> bool:
     config = run / 'vis_data' / 'config.py'
     if not config.is_file():
         return False
-    model = Config.fromfile(config, import_custom_modules=False).get('model') or {}
+    try:
+        model = parse_config(config.read_text()).get('model') or {}
+    except (ValueError, SyntaxError) as error:
+        raise PaperTableError(
+            f"'{config}' is not the plain text that mmengine dumps ({error}); it was "
+            'not executed.'
+        ) from error
     return 'TTA' in str(model.get('type'))
 
 

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from mmengine.runner import Runner
 
+from mmdcls.datasets.loading import displayable
+from mmdcls.engine.inference import loading_of, read_image
 from mmdcls.files import written_whole
 
 
@@ -36,15 +38,23 @@ def draw_predictions(
 
     Returns:
         The file's path.
+
+    Raises:
+        ConfigError: If one of the images cannot be read.
     """
     dataset = runner.test_dataloader.dataset
     chosen = np.linspace(0, len(dataset) - 1, num=min(count, len(dataset)), dtype=int)
+    loading = loading_of(runner.cfg)
+    images = [
+        displayable(read_image(dataset.get_data_info(int(index))['img_path'], loading))
+        for index in chosen
+    ]
     model = runner.model.eval()
     figure, axes = plt.subplots(len(chosen), 3, figsize=(9, 2.6 * len(chosen)))
-    for row, index in zip(np.atleast_2d(axes), chosen, strict=True):
+    rows = np.atleast_2d(axes)
+    for row, index, image in zip(rows, chosen, images, strict=True):
         batch = runner.test_dataloader.collate_fn([dataset[int(index)]])
         sample = model.test_step(batch)[0].cpu()
-        image = mmcv.imread(sample.img_path, channel_order='rgb')
         drawn = [image]
         for only in (dict(draw_gt=True, draw_pred=False), dict(draw_gt=False)):
             drawn.append(_draw(runner, image, sample, score_thr, **only))

@@ -33,6 +33,11 @@ class PositionLog:
     by_epoch: bool = True
 
 
+def find_position_logs(work_dir: str | os.PathLike) -> list[Path]:
+    """List the logs of a training, the oldest first."""
+    return sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+
+
 def read_position_log(work_dir: str | os.PathLike) -> PositionLog:
     """Read what ``PositionStatisticsHook`` and mmengine's logger left.
 
@@ -44,7 +49,7 @@ def read_position_log(work_dir: str | os.PathLike) -> PositionLog:
     Raises:
         LogError: If there is no log or it has no speeds.
     """
-    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    files = find_position_logs(work_dir)
     if not files:
         raise LogError(f"'{work_dir}' holds no */vis_data/scalars.json of a training.")
     log, epochs = PositionLog(), 0

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmdcls.evaluation import corruption_error
-from mmdcls.evaluation.robustness.cells import Cell, write_atomically
+from mmdcls.evaluation.robustness.cells import Cell
+from mmdcls.files import write_text
 
 FORMAT = 2
 
@@ -136,6 +137,11 @@ def read(path: str | os.PathLike) -> dict:
     raise ReportError(f"'{path}' is no report of tools/robustness.py.")
 
 
+def files(path: Path) -> tuple[Path, Path, Path]:
+    """Name the files of a report by its JSON file: that, the table and the plot."""
+    return path, path.with_suffix('.md'), path.with_suffix('.png')
+
+
 def write(path: Path, summary: dict, others: Sequence[dict] = ()) -> None:
     """Write a report with its Markdown table and its plot, named alike.
 
@@ -147,10 +153,10 @@ def write(path: Path, summary: dict, others: Sequence[dict] = ()) -> None:
     from .robustness_plot import plot
 
     reports = [summary, *others]
-    text = json.dumps(summary, indent=1) + '\n'
-    write_atomically(path, text.encode())
-    write_atomically(path.with_suffix('.md'), to_markdown(reports).encode())
-    plot(reports, path.with_suffix('.png'))
+    path, table, picture = files(path)
+    write_text(path, json.dumps(summary, indent=1) + '\n')
+    write_text(table, to_markdown(reports))
+    plot(reports, picture)
 
 
 def to_markdown(reports: Sequence[dict]) -> str:
@@ -245,6 +251,12 @@ def _notes(report: dict) -> list[str]:
             f'{report["model"]}: C was corrupted on the fly, an estimate of the '
             'published ImageNet-C.'
         )
+    if report.get('outputs'):
+        notes.append(
+            f'{report["model"]}: its outputs are the class folders of '
+            f"'{report['outputs']}' in alphabetical order, not ImageNet's."
+        )
+    notes += _notes_on_empty_classes(report)
     if report['missing']:
         notes.append(
             f'{report["model"]}: {len(report["missing"])} cells had no images: '
@@ -257,6 +269,24 @@ def _notes(report: dict) -> list[str]:
                 f'{report["model"]}: {len(result["unreadable"])} images of {name} '
                 f'cannot be read and are not scored: {paths}.'
             )
+    return notes
+
+
+def _notes_on_empty_classes(report: dict) -> list[str]:
+    """One note a benchmark: its cells mostly have the same classes."""
+    counts: dict[str, list[int]] = {}
+    for name, result in iter_results(report):
+        if result.get('empty_classes'):
+            benchmark = name.partition('/')[0]
+            counts.setdefault(benchmark, []).append(result['empty_classes'])
+    notes = []
+    for benchmark, found in counts.items():
+        low, high = min(found), max(found)
+        count = str(low) if low == high else f'{low} to {high}'
+        cells = f' ({len(found)} cells)' if len(found) > 1 else ''
+        notes.append(
+            f'{report["model"]}: {count} classes have no image in {benchmark}{cells}.'
+        )
     return notes
 
 

@@ -15,7 +15,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 from torch import nn
 
-from mmdcls.layers import iter_dcls_layers
+from mmdcls.layers import input_channels, iter_dcls_layers
 from mmdcls.layers.repulsive_loss import repulsive_loss
 
 from .complexity import run_two_stage
@@ -170,7 +170,8 @@ class Contender:
         if settings.compile:
             functions = map(torch.compile, functions)
         self._forward, self._run_two_stage = functions
-        self.images = torch.randn(settings.batch_size, 3, *self.shape).to(
+        channels = input_channels(self.model)
+        self.images = torch.randn(settings.batch_size, channels, *self.shape).to(
             settings.device, memory_format=self._memory_format
         )
         make_samples = {

@@ -9,14 +9,47 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from mmdcls.engine.checkpoint import CheckpointError
-from mmdcls.engine.state_dict_comparison import Differences
+from mmdcls.checkpoints.comparison import Differences
+from mmdcls.checkpoints.reading import CheckpointError
 
 from .files import Checkpoint
 from .names import TASKS
 from .reference_models import Reference
 
 _NAMES_SHOWN = 8
+
+
+@dataclass
+class PositionChanges:
+    """What a conversion found and did to positions, each shared one counted once.
+
+    Attributes:
+        tensors: How many different position tensors there are.
+        coordinates: How many numbers these hold.
+        beyond: How many of these lay beyond the kernel.
+        farthest: By how many pixels at most.
+        clamped: Whether they were clamped to the kernel.
+        swapped: Whether the two axes changed places.
+    """
+
+    tensors: int = 0
+    coordinates: int = 0
+    beyond: int = 0
+    farthest: float = 0.0
+    clamped: bool = False
+    swapped: bool = False
+
+    def describe_tensors(self) -> str:
+        """Say what ``tensors`` counts, and whether their axes were swapped."""
+        return f'different tensors{", rows and columns swapped" * self.swapped}'
+
+    def describe_beyond(self) -> str:
+        """Say how far beyond the kernel what ``beyond`` counts was, and is."""
+        done = 'clamped to it' if self.clamped else 'kept as they are'
+        return (
+            f'of {self.coordinates} coordinates, by up to {self.farthest:.2g} pixels; '
+            f'{done}'
+        )
 
 
 @dataclass
@@ -33,9 +66,7 @@ class Conversion:
         dropped: Names in the file that are left out on purpose.
         fresh: Names of the result that the file has no values for, on purpose.
         content: What to write, with ``state_dict`` in it.
-        position_tensors: How many different position tensors there are.
-        position_coordinates: How many numbers these hold.
-        clamped: How many of these lay beyond the kernel.
+        positions: What was found of positions, and what became of them.
     """
 
     checkpoint: Checkpoint
@@ -47,9 +78,7 @@ class Conversion:
     dropped: Sequence[str] = ()
     fresh: Sequence[str] = ()
     content: dict = field(default_factory=dict)
-    position_tensors: int = 0
-    position_coordinates: int = 0
-    clamped: int = 0
+    positions: PositionChanges = field(default_factory=PositionChanges)
 
     def check(self) -> None:
         """Refuse a conversion that does not explain every tensor.
@@ -74,11 +103,11 @@ class Conversion:
         rows = [
             ('loaded', loaded, [f'from {self.checkpoint.layout!r}']),
             ('renamed', len(renamed), renamed[:2]),
-            ('positions', self.position_tensors, ['different tensors']),
+            ('positions', self.positions.tensors, [self.positions.describe_tensors()]),
             (
-                'clamped',
-                self.clamped,
-                [f'of {self.position_coordinates} coordinates, to the kernel'],
+                'beyond the kernel',
+                self.positions.beyond,
+                [self.positions.describe_beyond()],
             ),
             ('dropped', len(self.dropped), self.dropped),
             ('not loaded', len(self.fresh), self.fresh),

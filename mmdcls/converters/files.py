@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mmdcls.engine.checkpoint import CheckpointError, read_checkpoint
-from mmdcls.files import written_whole
-
-from .names import rename
-
-# Averaged weights of timm and of ConvNeXt's own training; then everybody's plain ones.
-# mmengine's 'ema_state_dict' is not here: it holds the weights that are not averaged.
-EMA_KEYS = ('model_ema', 'state_dict_ema')
-PLAIN_KEYS = ('state_dict', 'model')
+from mmdcls.checkpoints.names import (
+    EMA_KEYS,
+    PLAIN_KEYS,
+    find_state_dict,
+    strip_wrappers,
+)
+from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint
+from mmdcls.files import refuse_overwriting, written_whole
 
 
 @dataclass
@@ -30,7 +28,7 @@ class Checkpoint:
     Attributes:
         path: The file.
         layout: Which entry the tensors were in; ``'bare'`` if they are all there is.
-        state_dict: The tensors, without the prefix that DDP and EMA wrappers add.
+        state_dict: The tensors, by the names that an unwrapped model has for them.
         meta: What OpenMMLab checkpoints tell about themselves, class names for example.
     """
 
@@ -40,24 +38,29 @@ class Checkpoint:
     meta: dict = field(default_factory=dict)
 
 
-def open_checkpoint(filename: str | os.PathLike, prefer_ema: bool = True) -> Checkpoint:
+def open_checkpoint(
+    filename: str | os.PathLike,
+    prefer_ema: bool = True,
+    expected: Collection[str] = (),
+) -> Checkpoint:
     """Read the model's tensors from a file written by torch or as ``.safetensors``.
 
     Args:
-        filename: A bare state dict, or a dictionary with one under ``model``,
-            ``state_dict``, ``model_ema`` or ``state_dict_ema``.
+        filename: A bare state dict, or a dictionary with one under a key of
+            :data:`mmdcls.checkpoints.names.PLAIN_KEYS` or ``EMA_KEYS``.
         prefer_ema: Take averaged weights where there are both.
+        expected: The names of the model, where it is known, as
+            :func:`mmdcls.checkpoints.names.strip_wrappers` takes them.
 
     Raises:
         CheckpointError: As :func:`mmdcls.engine.read_checkpoint`; if there are no
-            tensors; if one is NaN or infinite.
+            tensors; if one is NaN or infinite; if it is DeepSpeed's of one process and
+            the weights are spread over others.
     """
     # ConvNeXt's training script keeps its command line in its checkpoints.
     with torch.serialization.safe_globals([argparse.Namespace]):
         content = read_checkpoint(filename)
-    keys = (*EMA_KEYS, *PLAIN_KEYS) if prefer_ema else PLAIN_KEYS
-    layout = next((key for key in keys if isinstance(content.get(key), dict)), 'bare')
-    state_dict = content if layout == 'bare' else content[layout]
+    layout, state_dict = find_state_dict(content, prefer_ema)
     if not state_dict:
         raise CheckpointError(f"'{filename}' holds no tensors.")
     for name, value in state_dict.items():
@@ -67,14 +70,28 @@ def open_checkpoint(filename: str | os.PathLike, prefer_ema: bool = True) -> Che
                 f'{type(value).__name__} where a tensor is expected; accepted are a '
                 f'state dict and one under {", ".join((*PLAIN_KEYS, *EMA_KEYS))}.'
             )
-    state_dict, _ = rename(
-        state_dict, lambda name: re.sub(r'^(module\.)+', '', str(name))
+    _check_whole(filename, layout, state_dict)
+    state_dict = strip_wrappers(
+        {str(name): value for name, value in state_dict.items()}, expected
     )
     _check_finite(filename, state_dict)
     meta = content.get('meta') if layout != 'bare' else None
     return Checkpoint(
         Path(filename), layout, state_dict, meta if isinstance(meta, dict) else {}
     )
+
+
+def _check_whole(
+    filename: str | os.PathLike, layout: str, state_dict: Mapping[str, Tensor]
+) -> None:
+    """Refuse DeepSpeed's file of one process, in which ZeRO 3 leaves empty tensors."""
+    empty = [name for name, value in state_dict.items() if value.numel() == 0]
+    if layout == 'module' and empty:
+        raise CheckpointError(
+            f"'{filename}' is DeepSpeed's file of one process, and '{empty[0]}' is "
+            f'spread over the others ({len(empty)} such tensors); convert the folder '
+            'that it is in with the zero_to_fp32.py there.'
+        )
 
 
 def _check_finite(filename: str | os.PathLike, state_dict: dict[str, Tensor]) -> None:
@@ -99,20 +116,18 @@ def check_destination(
     """Refuse a target that cannot be written, before any work.
 
     Raises:
-        CheckpointError: If ``target`` is the source, a folder, or ends otherwise than
-            in one of ``suffixes``.
+        CheckpointError: If ``target`` is a folder, or ends otherwise than in one of
+            ``suffixes``.
+        OverwritingError: If it is the source.
     """
-    target, source = Path(target), Path(source)
+    target = Path(target)
     if target.suffix not in suffixes:
         raise CheckpointError(
             f"The file to write, '{target}', must end in {' or '.join(suffixes)}."
         )
     if target.is_dir():
         raise CheckpointError(f"'{target}' is a folder; name a file in it.")
-    if target.exists() and source.exists() and target.samefile(source):
-        raise CheckpointError(
-            f"The file to write, '{target}', is the one to read; name another."
-        )
+    refuse_overwriting([target], [source])
 
 
 def write_checkpoint(checkpoint: dict, target: str | os.PathLike) -> None:

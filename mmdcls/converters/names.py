@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
-from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.checkpoints.reading import CheckpointError
 
 TASKS = {'cls': 'classification', 'seg': 'segmentation', 'det': 'detection'}
 
 OFFICIAL_POSITIONS = re.compile(r'(^|\.)stages\.\d+\.\d+\.dwconv\.P$')
 OUR_POSITIONS = re.compile(r'(^|\.)stages\.(\d+)\.\d+\.depthwise_conv\.positions$')
 
-# Grid indices and the clamping limit of an early version of the authors' layer.
-OBSOLETE = re.compile(r'\.dwconv\.DCK\.[^.]+$')
+# Grid indices and kernel size in the authors' layer of dcls 0.0.1 (November 2022 to
+# January 2023), and in no other. They are derived from the kernel's size, so they are
+# dropped; that they are there tells what the positions mean.
+LAYER_BUFFERS = re.compile(r'\.dwconv\.DCK\.(I|J|lim)$')
 
 _BLOCK = re.compile(r'^(stages\.\d+\.\d+)\.(.+)$')
 _BLOCK_NAMES = {

@@ -1,26 +1,23 @@
-"""From the authors' released checkpoints to ours, and back.
+"""From the authors' checkpoints to ours, and back.
 
-Weights and positions need no change: ``dwconv.weight`` is ``(C, 1, m)`` and
-``dwconv.P`` ``(2, C, 1, m)`` with rows first, as our ``weight`` and ``positions`` are.
+Tensors are renamed; ``dwconv.P`` may also need its axes swapped and be clamped, by the
+layer that the file belongs to (see :mod:`mmdcls.converters.positions`).
 """
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
 
-import torch
-from torch import Tensor
-
-from mmdcls.engine.checkpoint import CheckpointError
-from mmdcls.engine.state_dict_comparison import compare_state_dicts
+from mmdcls.checkpoints.comparison import compare_state_dicts
+from mmdcls.checkpoints.names import note_unknown_prefix
+from mmdcls.checkpoints.reading import CheckpointError
 
 from .conversion import Conversion
 from .files import Checkpoint, open_checkpoint
 from .names import (
-    OBSOLETE,
+    LAYER_BUFFERS,
     OFFICIAL_POSITIONS,
     OUR_POSITIONS,
     TASKS,
@@ -28,6 +25,12 @@ from .names import (
     official_name,
     our_name,
     rename,
+)
+from .positions import (
+    PositionConvention,
+    check_kernel_sizes,
+    convention_of,
+    settle_positions,
 )
 from .reference_models import class_count, dataset_meta, reference_for
 
@@ -38,6 +41,8 @@ def official_to_mmdcls(
     config: str | os.PathLike | None = None,
     share_positions: bool = True,
     prefer_ema: bool = True,
+    columns_first: bool = False,
+    clamp: bool | None = None,
 ) -> Conversion:
     """Convert a checkpoint of the authors' repository into one for our configs.
 
@@ -47,14 +52,19 @@ def official_to_mmdcls(
         config: One of our configs to convert for, instead of that of a released model.
         share_positions: Insist that the blocks of a stage have equal positions.
         prefer_ema: Take averaged weights where there are both.
+        columns_first: The file belongs to a layer of dcls 0.0.1 to 0.0.5, whose first
+            axis of positions runs along columns. That of 0.0.1 is recognised.
+        clamp: Whether to clamp positions to the kernel; by default as the file's layer
+            does in its forward pass, where that is known.
 
     Returns:
         The conversion; :meth:`Conversion.check` it before its use.
 
     Raises:
         CheckpointError: If the file cannot be read, is not the authors', is for
-            another task, is of no released size, or has positions that differ within a
-            stage.
+            another task, is of no released size, has positions that differ within a
+            stage, or has positions beyond the kernel and neither the file nor ``clamp``
+            tells what they mean.
     """
     checkpoint = open_checkpoint(filename, prefer_ema)
     _check_official(checkpoint)
@@ -62,7 +72,7 @@ def official_to_mmdcls(
     kept = {
         name: tensor
         for name, tensor in checkpoint.state_dict.items()
-        if not OBSOLETE.search(name)
+        if not LAYER_BUFFERS.search(name)
     }
     state_dict, old_names = rename(kept, partial(our_name, task=task))
     reference = reference_for(state_dict, task, config)
@@ -76,7 +86,9 @@ def official_to_mmdcls(
         differences=compare_state_dicts(reference.state_dict, state_dict, old_names),
     )
     if not conversion.differences:
-        _settle_positions(conversion, share_positions, clamp=True)
+        check_kernel_sizes(conversion)
+        convention = convention_of(checkpoint, columns_first, clamp)
+        settle_positions(conversion, share_positions, convention)
     meta = dataset_meta(checkpoint.meta, task, class_count(state_dict, task))
     conversion.content = {
         'meta': {**checkpoint.meta, **meta},
@@ -90,11 +102,12 @@ def mmdcls_to_official(
     task: str | None = None,
     config: str | os.PathLike | None = None,
     share_positions: bool = True,
+    columns_first: bool = False,
 ) -> Conversion:
     """Convert one of our checkpoints into one for the authors' repository.
 
     Args and errors are those of :func:`official_to_mmdcls`, whose inverse this is, bit
-    for bit.
+    for bit. Positions beyond the kernel are kept.
     """
     # mmengine puts averaged weights into 'state_dict' itself.
     checkpoint = open_checkpoint(filename, prefer_ema=False)
@@ -114,7 +127,8 @@ def mmdcls_to_official(
     )
     if conversion.differences:
         return conversion
-    _settle_positions(conversion, share_positions, clamp=False)
+    convention = PositionConvention(columns_first, clamps=False)
+    settle_positions(conversion, share_positions, convention)
     conversion.state_dict, conversion.old_names = rename(
         conversion.state_dict, partial(official_name, task=task)
     )
@@ -154,7 +168,7 @@ def _check_official(checkpoint: Checkpoint) -> None:
         )
     raise CheckpointError(
         f"'{checkpoint.path}' is of another architecture than ConvNeXt-dcls: it has "
-        f"'{next(iter(names))}' and no 'stages.*.dwconv.P'."
+        f"'{next(iter(names))}' and no 'stages.*.dwconv.P'{note_unknown_prefix(names)}."
     )
 
 
@@ -170,7 +184,8 @@ def _check_ours(checkpoint: Checkpoint) -> None:
     raise CheckpointError(
         f"'{checkpoint.path}' is no checkpoint of mmdcls' ConvNeXtDCLS (or was folded "
         f"for deployment): it has '{next(iter(names))}' and no "
-        "'backbone.stages.*.depthwise_conv.positions'."
+        "'backbone.stages.*.depthwise_conv.positions'"
+        f'{note_unknown_prefix(names)}.'
     )
 
 
@@ -179,7 +194,7 @@ def _settle_task(checkpoint: Checkpoint, task: str | None) -> str:
     if found is None:
         raise CheckpointError(
             f"'{checkpoint.path}' is for no known task: it has neither 'head', "
-            "'decode_head' nor 'roi_head'."
+            f"'decode_head' nor 'roi_head'{note_unknown_prefix(checkpoint.state_dict)}."
         )
     if task is not None and task != found:
         raise CheckpointError(
@@ -187,58 +202,3 @@ def _settle_task(checkpoint: Checkpoint, task: str | None) -> str:
             f'({found}).'
         )
     return found
-
-
-def _settle_positions(conversion: Conversion, share: bool, clamp: bool) -> None:
-    """Compare the positions within each stage, and clamp them to the kernel.
-
-    The released downstream models were trained unclamped, with a kernel that clamped
-    in its forward pass, so clamping leaves their outputs as they are.
-
-    Raises:
-        CheckpointError: If ``share`` and blocks of a stage have different positions.
-    """
-    stages = defaultdict(list)
-    for name in conversion.reference.position_limits:
-        stages[OUR_POSITIONS.search(name)[2]].append(name)
-    if share:
-        _check_equal(conversion, stages)
-    for names in stages.values():
-        distinct = {}
-        for name in names:
-            first = names[0] if share else name
-            if first not in distinct:
-                positions = conversion.state_dict[first]
-                conversion.position_tensors += 1
-                conversion.position_coordinates += positions.numel()
-                if clamp:
-                    limits = conversion.reference.position_limits[first]
-                    clamped = _clamp(positions, limits)
-                    conversion.clamped += int((clamped != positions).sum())
-                    positions = clamped
-                distinct[first] = positions
-            conversion.state_dict[name] = distinct[first]
-
-
-def _check_equal(conversion: Conversion, stages: Mapping[str, list[str]]) -> None:
-    differing = [
-        f"'{conversion.old_names[name]}'"
-        for first, *others in stages.values()
-        for name in others
-        if not torch.equal(conversion.state_dict[name], conversion.state_dict[first])
-    ]
-    if differing:
-        raise CheckpointError(
-            f"'{conversion.checkpoint.path}' has positions that differ from those of "
-            f'the first block of their stage: {", ".join(differing)}; --no-share '
-            'accepts them, for a config with model.backbone.share_positions=False.'
-        )
-
-
-def _clamp(positions: Tensor, limits: tuple[int, ...]) -> Tensor:
-    return torch.stack(
-        [
-            position.clamp(-limit, limit)
-            for position, limit in zip(positions, limits, strict=True)
-        ]
-    )

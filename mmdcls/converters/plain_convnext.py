@@ -9,8 +9,9 @@ from functools import partial
 import torch
 from mmengine.registry import MODELS, DefaultScope
 
-from mmdcls.engine.checkpoint import CheckpointError
-from mmdcls.engine.state_dict_comparison import compare_state_dicts
+from mmdcls.checkpoints.comparison import compare_state_dicts
+from mmdcls.checkpoints.names import note_unknown_prefix
+from mmdcls.checkpoints.reading import CheckpointError
 
 from .conversion import Conversion
 from .files import Checkpoint, open_checkpoint
@@ -112,7 +113,7 @@ def _check_plain(checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"--from-convnext: '{checkpoint.path}' is no ConvNeXt of its authors or of "
             f"mmpretrain: it has '{next(iter(names))}' and no 'stages.*.dwconv.weight' "
-            "(mmpretrain has a converter for timm's)."
+            f"(mmpretrain has a converter for timm's){note_unknown_prefix(names)}."
         )
 
 

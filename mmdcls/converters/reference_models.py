@@ -19,7 +19,7 @@ from mmpretrain.models import ConvNeXt
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.engine.launch import read_config
 from mmdcls.layers import named_dcls_layers
 
@@ -52,15 +52,14 @@ class Reference:
     Attributes:
         description: For people.
         state_dict: Its tensors, of which only names and shapes are known.
-        position_limits: For each positions tensor, how far from the centre positions
-            may be along each axis, in pixels.
+        kernel_sizes: For each positions tensor, the dilated size of its kernel.
         model: Its config.
         scope: OpenMMLab's scope of the config.
     """
 
     description: str
     state_dict: dict[str, Tensor]
-    position_limits: dict[str, tuple[int, ...]]
+    kernel_sizes: dict[str, tuple[int, ...]]
     model: ConfigDict
     scope: str
 
@@ -218,7 +217,7 @@ def _build_reference(description: str, model: ConfigDict, scope: str) -> Referen
         description,
         built.state_dict(),
         {
-            f'{name}.positions': tuple(size // 2 for size in layer.dilated_kernel_size)
+            f'{name}.positions': layer.dilated_kernel_size
             for name, layer in named_dcls_layers(built)
         },
         model,

@@ -14,10 +14,10 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.checkpoints.comparison import check_state_dict
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.engine.launch import ConfigError, read_config
-from mmdcls.engine.state_dict_comparison import check_state_dict
-from mmdcls.layers import iter_dcls_layers
+from mmdcls.layers import input_channels, iter_dcls_layers
 from mmdcls.registry import MODELS
 
 from .files import Checkpoint, open_checkpoint
@@ -138,11 +138,12 @@ def load_trained(
     # As mmengine's Runner does.
     if cfg.get('data_preprocessor'):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    source = open_checkpoint(checkpoint, prefer_ema=False)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         model = MMENGINE_MODELS.build(copy.deepcopy(cfg.model)).eval()
+    expected = model.state_dict()
+    source = open_checkpoint(checkpoint, prefer_ema=False, expected=expected)
     check_state_dict(
-        model.state_dict(), source.state_dict, source.path, f"the model of '{config}'"
+        expected, source.state_dict, source.path, f"the model of '{config}'"
     )
     model.load_state_dict(source.state_dict)
     return cfg, model, source
@@ -203,7 +204,8 @@ def _count_norms(model: nn.Module) -> int:
 @torch.no_grad()
 def _features(model: nn.Module) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, _IMAGE_SIZE, _IMAGE_SIZE, generator=generator)
+    shape = (1, input_channels(model), _IMAGE_SIZE, _IMAGE_SIZE)
+    image = torch.randn(shape, generator=generator)
     return [feature for feature in model.backbone(image) if feature is not None]
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 from torchvision.transforms import functional
 
-from mmdcls.files import written_whole
+from mmdcls.files import list_images, refuse_overwriting, write_text, written_whole
 
 from .corruptions import (
     CORRUPTIONS,
@@ -30,10 +31,14 @@ from .corruptions import (
     corruptions_version,
     save_jpeg,
 )
-from .imagenet_variants import IMAGE_SUFFIXES
+from .imagenet_variants import class_folders
+from .loading import UnreadableImageError, displayable, load_whole
 
 MANIFEST = 'corrupt_imagenet.json'
 """Says what the images were made of; one folder holds images of one making."""
+
+# As most configs do, so that clean and corrupted images were read alike.
+_LOAD = LoadImageFromFile()
 
 
 @dataclass(frozen=True)
@@ -94,17 +99,20 @@ def corrupt_imagenet(
     Raises:
         ValueError: If an argument is wrong, if ``source`` holds no image, or if
             ``target`` holds images of another making or source.
+        OverwritingError: If ``target`` is ``source`` or lies in it.
         ImportError: If the package of the corruptions is not installed.
     """
     source, target = Path(source), Path(target)
+    refuse_overwriting([target], [source])
     making = making or Making()
     for corruption in corruptions:
         for severity in severities:
             check_corruption(corruption, severity)
+    folders = class_folders(source) if source.is_dir() else []
     names = sorted(
         path.relative_to(source).as_posix()
-        for path in source.glob('*/*')
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        for folder in folders
+        for path in list_images(source / folder)
     )
     if not names:
         raise ValueError(f"source='{source}' has no images in class folders.")
@@ -137,6 +145,7 @@ def _check_manifest(
     manifest = dict(
         tool='mmdcls corrupt_imagenet',
         making=asdict(making),
+        loading=repr(_LOAD),
         corruptions_package=corruptions_version(),
         images=hashlib.sha256(json.dumps(listing).encode()).hexdigest(),
     )
@@ -159,8 +168,7 @@ def _check_manifest(
         )
     else:
         target.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as temporary:
-            temporary.write_text(json.dumps(manifest, indent=1) + '\n')
+        write_text(path, json.dumps(manifest, indent=1) + '\n')
 
 
 def _corrupt_one(
@@ -182,8 +190,8 @@ def _corrupt_one(
         return name, ''
     try:
         image = load_cropped(source / name, making)
-    except Exception as error:  # Pillow raises many kinds, by the file's format.
-        return name, ' '.join(str(error).split()) or repr(error)
+    except UnreadableImageError as error:
+        return name, str(error)
     for corruption, severity in missing:
         corrupted = corrupt_image(image, corruption, severity, name, making.seed)
         with written_whole(target / corruption / str(severity) / name) as temporary:
@@ -192,8 +200,11 @@ def _corrupt_one(
 
 
 def load_cropped(path: Path, making: Making) -> np.ndarray:
-    """Read an image as it is corrupted: RGB, resized and cropped."""
-    with Image.open(path) as image:
-        image = image.convert('RGB')
-    image = functional.resize(image, making.resize)
+    """Read an image as it is corrupted: RGB, resized and cropped.
+
+    Raises:
+        UnreadableImageError: If the file is no whole image.
+    """
+    pixels = displayable(load_whole({'img_path': str(path)}, _LOAD)['img'])
+    image = functional.resize(Image.fromarray(pixels), making.resize)
     return np.array(functional.center_crop(image, making.crop))

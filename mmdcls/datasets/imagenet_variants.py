@@ -1,24 +1,21 @@
 """ImageNet's validation images and the robustness benchmarks derived from them.
 
 Each data set reads the folders of the public release: one folder a class, named by
-WordNet ids.
+WordNet ids, or by the classes of a data set of one's own.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 
+from mmdcls.files import list_images
 from mmdcls.registry import DATASETS
 
 from .corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from .wordnet_ids import read_wordnet_ids
-
-IMAGE_SUFFIXES = ('.jpeg', '.jpg', '.png')
-_WORDNET_ID = re.compile(r'n\d{8}')
 
 CBAR_SEVERITIES = {
     'blue_noise_sample': (0.8, 1.6, 2.4, 4.0, 5.6),
@@ -52,11 +49,16 @@ class WordNetFolders(BaseDataset):
     Args:
         data_root: The folder that holds the class folders.
         pipeline: Transforms.
-        wordnet_ids: The classes of the model's outputs, in order; None stands for the
-            1000 of ImageNet-1k. Folders of other classes are left out.
+        wordnet_ids: The folders' names of the model's outputs, in order; None stands
+            for the 1000 of ImageNet-1k.
         image_count: How many images there must be; ``'published'`` stands for the
-            release's number (checked for ImageNet-1k's classes only), None for any.
+            release's number (checked for ImageNet-1k's classes only), None for any, of
+            some classes none.
         **kwargs: Of :class:`mmengine.dataset.BaseDataset`.
+
+    Attributes:
+        empty_classes: Classes without an image, in any of the folders that
+            :meth:`image_folders` gives; known once the images are listed.
 
     Raises:
         ImageFolderError: If a folder is missing, empty or foreign, if the count is off,
@@ -77,6 +79,8 @@ class WordNetFolders(BaseDataset):
         image_count: int | str | None = 'published',
         **kwargs,
     ) -> None:
+        self._accepts_empty = image_count is None
+        self.empty_classes: set[str] = set()
         if image_count == 'published':
             image_count = self.IMAGE_COUNT if wordnet_ids is None else None
         self.image_count = image_count
@@ -120,33 +124,37 @@ class WordNetFolders(BaseDataset):
     def _list_images(self, folder: Path) -> list[tuple[str, int]]:
         if not folder.is_dir():
             raise ImageFolderError(f"{type(self).__name__}: '{folder}' does not exist.")
-        folders = {p.name for p in folder.iterdir() if _WORDNET_ID.fullmatch(p.name)}
+        folders = class_folders(folder)
         wanted = [self.wordnet_ids[i] for i in self.metainfo['selected_classes']]
-        missing = [wnid for wnid in wanted if wnid not in folders]
-        foreign = sorted(folders - self._published)
-        if missing:
+        images, empty = [], []
+        for name in wanted:
+            paths = list_images(folder / name) if name in folders else []
+            label = self.wordnet_ids.index(name)
+            images += [(str(path), label) for path in paths]
+            if not paths:
+                empty.append(name)
+        if not images or (empty and not self._accepts_empty):
             raise ImageFolderError(
-                f"'{folder}' has no folder for {len(missing)} of {len(wanted)} classes "
-                f'({_first(missing)}); images must lie in one folder a class, named by '
-                'WordNet ids.'
+                f"'{folder}' has no image of {len(empty)} of {len(wanted)} classes "
+                f'({_first(empty)}); images must lie in one folder a class, named by '
+                'its WordNet id or as in your own data set, and image_count=None '
+                'accepts that some classes have none.'
             )
+        foreign = [name for name in folders if name not in self._published]
         if foreign:
             raise ImageFolderError(
                 f"'{folder}' has {len(foreign)} folders of classes that "
                 f'{type(self).__name__} does not have ({_first(foreign)}).'
             )
-        images = []
-        for wnid in wanted:
-            paths = sorted(
-                path
-                for path in (folder / wnid).iterdir()
-                if path.suffix.lower() in IMAGE_SUFFIXES
-            )
-            if not paths:
-                raise ImageFolderError(f"'{folder / wnid}' holds no image.")
-            label = self.wordnet_ids.index(wnid)
-            images += [(str(path), label) for path in paths]
+        self.empty_classes.update(empty)
         return images
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Names of the folders inside, hidden ones left out, in alphabetical order."""
+    return sorted(
+        p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith('.')
+    )
 
 
 class CorruptedFolders(WordNetFolders):

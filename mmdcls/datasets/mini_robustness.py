@@ -14,9 +14,11 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter, ImageOps
 
+from mmdcls.files import list_images, refuse_overwriting
+
 from .corrupt_imagenet import Making, corrupt_imagenet
 from .corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
-from .imagenet_variants import CBAR_SEVERITIES, IMAGE_SUFFIXES
+from .imagenet_variants import CBAR_SEVERITIES
 from .wordnet_ids import read_wordnet_ids
 
 CBAR_STAND_INS = dict(zip(CBAR_SEVERITIES, CORRUPTIONS, strict=False))
@@ -59,8 +61,10 @@ def make_mini_robustness(
 
     Raises:
         ValueError: If ``source`` has too few images or ``target`` is something else.
+        OverwritingError: If ``target`` is ``source`` or lies in it.
     """
     source, target = Path(source), Path(target)
+    refuse_overwriting([target], [source])
     if all((target / folder).is_dir() for folder in FOLDERS):
         return False
     if target.exists() and any(target.iterdir()):
@@ -97,9 +101,7 @@ def _copy_first(source: Path, target: Path, count: int) -> None:
     if not classes:
         raise ValueError(f"source='{source}' has no class folders.")
     for folder in classes:
-        images = sorted(
-            p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES
-        )
+        images = list_images(folder)
         if len(images) < count:
             raise ValueError(
                 f"images_per_class={count}, but '{folder}' holds {len(images)}."

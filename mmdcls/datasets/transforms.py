@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from mmcv.transforms import BaseTransform, LoadImageFromFile
+from mmcv.transforms import BaseTransform
 
 from mmdcls.registry import TRANSFORMS
 
 from .corruptions import check_corruption, corrupt_image, load_corrupt_function
+from .loading import DEFAULT_LOADING, UnreadableImageError, load_whole
 
 
 @TRANSFORMS.register_module()
@@ -17,7 +18,7 @@ class Corrupt(BaseTransform):
     """Corrupt ``img`` as ImageNet-C does; deterministic for each image.
 
     Goes right after ``LoadImageFromFile`` in segmentation and detection, and after the
-    crop in classification.
+    crop in classification. Takes colour images of 8 bits only.
 
     Args:
         corruption: One of the 19 names of ImageNet-C.
@@ -76,28 +77,40 @@ class Corrupt(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class LoadImageOrMark(LoadImageFromFile):
-    """Load an image as the published evaluations do, and mark what cannot be read.
+class LoadImageOrMark(BaseTransform):
+    """Load an image as a config does, and mark what cannot be read.
 
-    Decodes with Pillow, which refuses truncated files where OpenCV fills in grey, and
-    ignores EXIF orientation, as torchvision's loader does. An image that cannot be
-    decoded becomes a black one with the reason in ``results['unreadable']`` (empty
-    for all others), so that :class:`mmdcls.evaluation.MaskedAccuracy` can leave it out
-    of the score and name it.
+    A file that is no whole image becomes a black image with the reason in
+    ``results['unreadable']`` (empty for all others), so that
+    :class:`mmdcls.evaluation.MaskedAccuracy` can leave it out of the score and name it.
+
+    Args:
+        loading: The config's own loading transform; None stands for
+            ``LoadImageFromFile`` with its defaults.
+        channels: Of the black image.
     """
 
-    def __init__(self) -> None:
-        super().__init__(
-            imdecode_backend='pillow', color_type='color_ignore_orientation'
-        )
+    def __init__(self, loading: dict | None = None, channels: int = 3) -> None:
+        self.loading = TRANSFORMS.build(dict(loading or DEFAULT_LOADING))
+        self.channels = channels
 
     def transform(self, results: dict) -> dict:
-        """Add ``img``, ``img_shape``, ``ori_shape`` and ``unreadable``."""
+        """Add what the loading transform adds, and ``unreadable``."""
         try:
-            results = super().transform(results)
-            results['unreadable'] = ''
-        except Exception as error:  # Pillow raises many kinds, by the file's format.
-            results['unreadable'] = ' '.join(str(error).split()) or repr(error)
-            results['img'] = np.zeros((256, 256, 3), np.uint8)
-            results['img_shape'] = results['ori_shape'] = (256, 256)
-        return results
+            return {**load_whole(results, self.loading), 'unreadable': ''}
+        except UnreadableImageError as error:
+            reason = str(error)
+        shape = (256, 256) if self.channels == 1 else (256, 256, self.channels)
+        to_float32 = getattr(self.loading, 'to_float32', False)
+        black = np.zeros(shape, np.float32 if to_float32 else np.uint8)
+        size = (256, 256)
+        return {
+            **results,
+            'img': black,
+            'img_shape': size,
+            'ori_shape': size,
+            'unreadable': reason,
+        }
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.loading!r}, channels={self.channels})'

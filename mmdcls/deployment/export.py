@@ -15,15 +15,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmdcls.converters.files import check_destination
 from mmdcls.converters.reparameterize import load_trained
-from mmdcls.engine.inference import find_images, read_image
+from mmdcls.engine.inference import find_images, loading_of, read_image
 from mmdcls.engine.launch import ConfigError
-from mmdcls.files import written_whole
+from mmdcls.files import refuse_overwriting, written_whole
+from mmdcls.layers import input_channels
 
-from .formats import FORMATS, Runner
+from .formats import FORMATS, Format, Runner, check_opset
 from .network import SCOPES, DeployedNetwork, make_exportable, model_outputs
 
 TOLERANCE = 1e-5
@@ -40,7 +42,7 @@ class Check:
     """A batch of images that an exported network was compared with PyTorch on.
 
     Attributes:
-        shape: ``(N, 3, H, W)``.
+        shape: ``(N, channels, H, W)``.
         difference: The largest between outputs, relative to the largest output.
     """
 
@@ -70,6 +72,7 @@ def export(
     shape: tuple[int, int] = SHAPE,
     tolerance: float = TOLERANCE,
     options: Mapping | None = None,
+    opset: int | None = None,
 ) -> list[Check]:
     """Export a trained model to the format that ``target`` ends in.
 
@@ -82,24 +85,29 @@ def export(
         checkpoint: Its file.
         target: Where to write, an ending of :data:`FORMATS`; nothing is written if
             anything fails.
-        images: Files and folders to compare on; by default photographs that come with
-            scikit-image and scikit-learn.
+        images: Files and folders to compare on, which the config's pipeline loads; by
+            default photographs that come with scikit-image and scikit-learn.
         shape: Height and width to resize them to. The second batch is larger.
         tolerance: How much outputs may differ, relative to the largest.
         options: Settings of the config to override.
+        opset: Version of ONNX's operators, for ``.onnx`` only; None stands for
+            :data:`mmdcls.deployment.formats.OPSET`.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read or does not fit the config.
         ConfigError: If the config does not exist, has no model or another task, or if
-            an image or ``shape`` does not fit.
+            an image, ``shape`` or ``opset`` does not fit.
         ImportError: If a package is needed that is not installed.
         ExportError: If the model cannot be exported, gives other outputs, or
             ``target`` cannot be written.
+        OverwritingError: If ``target`` is one of the files to read.
     """
     check_destination(checkpoint, target, tuple(FORMATS))
     file_format = FORMATS[Path(target).suffix]
     file_format.check_packages()
-    photographs = _read(images)
+    settings = _opset_settings(file_format, opset)
+    images = find_images(images)
+    refuse_overwriting([target], [config, *images])
     cfg, model, _ = load_trained(config, checkpoint, options)
     scope = cfg.get('default_scope')
     if scope not in SCOPES:
@@ -107,6 +115,8 @@ def export(
             f"The config '{config}' has default_scope='{scope}'; accepted are "
             f'{", ".join(SCOPES)}.'
         )
+    channels = input_channels(model)
+    photographs = _read(images, cfg, channels) if images else _photographs(channels)
     network = DeployedNetwork(
         make_exportable(copy.deepcopy(model)),
         cfg.model.get('data_preprocessor') or {},
@@ -117,7 +127,7 @@ def export(
         # A batch of one image would be taken for a batch that is always of one.
         example = _to_rgb(_batch(photographs, 2, shape))
         with _refused(f"'{config}' cannot be exported as {file_format.name}"):
-            file_format.write(network, example, exported)
+            file_format.write(network, example, exported, **settings)
             run = file_format.load(exported)
         checks = [
             _check(run, model, scope, _batch(photographs, count, size))
@@ -133,11 +143,33 @@ def export(
     return checks
 
 
-def _read(images: Iterable[str | os.PathLike]) -> list[np.ndarray]:
-    """As OpenMMLab's pipelines do: BGR, ``(H, W, 3)``."""
-    images = list(images)
-    if images:
-        return [read_image(image) for image in find_images(images)]
+def _opset_settings(file_format: Format, opset: int | None) -> dict:
+    if opset is None:
+        return {}
+    if file_format is not FORMATS['.onnx']:
+        raise ConfigError(f'--opset is of .onnx files, {file_format.name} has none.')
+    try:
+        check_opset(opset)
+    except ValueError as error:
+        raise ConfigError(f'--opset: {error}') from error
+    return dict(opset=opset)
+
+
+def _read(images: Sequence[Path], cfg: Config, channels: int) -> list[np.ndarray]:
+    """As the config's pipeline does: ``(H, W, channels)``, three of them BGR."""
+    loading = loading_of(cfg)
+    read = [np.atleast_3d(read_image(image, loading)) for image in images]
+    for path, image in zip(images, read, strict=True):
+        if image.shape[2] != channels:
+            raise ConfigError(
+                f"--images: the config's {loading['type']} loads '{path}' with "
+                f'{image.shape[2]} channels, and the model takes {channels}.'
+            )
+    return read
+
+
+def _photographs(channels: int) -> list[np.ndarray]:
+    """In the form of :func:`_read`; those of other than three channels repeat BGR."""
     try:
         from mmdcls.datasets.mini.photographs import load_photograph
     except ImportError as error:
@@ -145,22 +177,24 @@ def _read(images: Iterable[str | os.PathLike]) -> list[np.ndarray]:
             'The photographs to compare outputs on come with scikit-image and '
             'scikit-learn, which are not installed; --images names others.'
         ) from error
-    return [load_photograph(name)[..., ::-1] for name in PHOTOGRAPHS]
+    order = [2 - channel % 3 for channel in range(channels)]
+    return [load_photograph(name)[..., order] for name in PHOTOGRAPHS]
 
 
 def _batch(
     photographs: Sequence[np.ndarray], count: int, size: tuple[int, int]
 ) -> Tensor:
-    """Resize, and repeat if there are too few: BGR, ``(N, 3, H, W)``, uint8."""
+    """Resize, and repeat if there are too few: ``(N, channels, H, W)``."""
     resized = [
-        cv2.resize(photograph, size[::-1], interpolation=cv2.INTER_AREA)
+        np.atleast_3d(cv2.resize(photograph, size[::-1], interpolation=cv2.INTER_AREA))
         for photograph in islice(cycle(photographs), count)
     ]
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
 
 
 def _to_rgb(images: Tensor) -> Tensor:
-    return images.flip(1).float().contiguous()
+    images = images.float()
+    return (images.flip(1) if images.shape[1] == 3 else images).contiguous()
 
 
 @torch.no_grad()

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 Runner = Callable[[Tensor], list[Tensor]]
 """Runs an exported network on images."""
 
+OPSET = 18
+"""Of ONNX files: the lowest that PyTorch's exporter writes all of our models with."""
+
 # Any number of images of any size.
 _DYNAMIC_AXES = {0: 'batch', 2: 'height', 3: 'width'}
 
@@ -24,13 +27,14 @@ class Format:
     Attributes:
         name: For people.
         packages: What has to be installed, beyond PyTorch.
-        write: Exports a network, by an example of its images, to a file.
+        write: Exports a network, by an example of its images, to a file; that of ONNX
+            also takes an ``opset``.
         load: Reads such a file, to run it on a CPU.
     """
 
     name: str
     packages: tuple[str, ...]
-    write: Callable[[nn.Module, Tensor, str | os.PathLike], None]
+    write: Callable[..., None]
     load: Callable[[str | os.PathLike], Runner]
 
     def check_packages(self) -> None:
@@ -47,10 +51,21 @@ class Format:
             )
 
 
-def write_onnx(network: nn.Module, images: Tensor, path: str | os.PathLike) -> None:
+def write_onnx(
+    network: nn.Module, images: Tensor, path: str | os.PathLike, opset: int = OPSET
+) -> None:
     """Export to ONNX; the inputs are called ``images``, the outputs as below.
 
     A single output is called ``logits``, of several each is called ``level0`` and on.
+
+    Args:
+        network: What to export.
+        images: An example.
+        path: The file to write.
+        opset: Version of ONNX's operators that the file needs.
+
+    Raises:
+        ValueError: If the exporter cannot write the network with this ``opset``.
     """
     with torch.no_grad():
         count = len(network(images))
@@ -64,8 +79,29 @@ def write_onnx(network: nn.Module, images: Tensor, path: str | os.PathLike) -> N
         ),
         dynamic_shapes={'images': _DYNAMIC_AXES},
         verbose=False,
+        opset_version=opset,
     )
+    # It converts to other versions where it can, and else keeps its own in silence.
+    written = program.model.opset_imports['']
+    if written != opset:
+        raise ValueError(f'it takes opset {written}, and opset={opset} was asked for')
     program.save(path)
+
+
+def check_opset(opset: int) -> None:
+    """Refuse a version of ONNX's operators that there is none of.
+
+    Raises:
+        ValueError: Names those that the installed package knows.
+    """
+    from onnx.defs import onnx_opset_version
+
+    newest = onnx_opset_version()
+    if not 1 <= opset <= newest:
+        raise ValueError(
+            f'opset={opset} must be between 1 and {newest}, the newest that the '
+            'installed onnx knows.'
+        )
 
 
 def load_onnx(path: str | os.PathLike) -> Runner:

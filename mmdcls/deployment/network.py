@@ -8,6 +8,7 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
 from mmdcls.converters.reparameterize import switch_to_deploy
+from mmdcls.layers import input_channels
 from mmdcls.models import convert_to_plain
 
 SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
@@ -19,7 +20,7 @@ def model_outputs(model: nn.Module, scope: str, inputs: Tensor) -> tuple[Tensor,
     Args:
         model: Of mmpretrain, mmseg or mmdet.
         scope: Which of them, one of :data:`SCOPES`.
-        inputs: ``(N, 3, H, W)``.
+        inputs: ``(N, channels, H, W)``.
 
     Returns:
         The logits of a classifier, ``(N, classes)``; those of a segmentor,
@@ -38,6 +39,9 @@ def model_outputs(model: nn.Module, scope: str, inputs: Tensor) -> tuple[Tensor,
 class DeployedNetwork(nn.Module):
     """A trained model from RGB images to its outputs, normalisation included.
 
+    A model of another number of channels than three takes them in the order in which
+    its pipeline loads them.
+
     Args:
         model: Of mmpretrain, mmseg or mmdet, with a ``data_preprocessor``.
         preprocessing: The config of that ``data_preprocessor``.
@@ -48,9 +52,8 @@ class DeployedNetwork(nn.Module):
         super().__init__()
         self.model = model
         self.scope = scope
-        self.takes_rgb = bool(
-            preprocessing.get('to_rgb') or preprocessing.get('bgr_to_rgb')
-        )
+        takes_rgb = preprocessing.get('to_rgb') or preprocessing.get('bgr_to_rgb')
+        self.flips_channels = input_channels(model) == 3 and not takes_rgb
         # By default, neither shifts nor scales.
         self.register_buffer(
             'mean', getattr(model.data_preprocessor, 'mean', torch.zeros(1, 1, 1))
@@ -63,12 +66,12 @@ class DeployedNetwork(nn.Module):
         """Run the model.
 
         Args:
-            images: RGB, 0 to 255, ``(N, 3, H, W)``.
+            images: 0 to 255, ``(N, channels, H, W)``; three channels are RGB.
 
         Returns:
             As :func:`model_outputs`.
         """
-        if not self.takes_rgb:
+        if self.flips_channels:
             images = images.flip(1)
         return model_outputs(self.model, self.scope, (images - self.mean) / self.std)
 

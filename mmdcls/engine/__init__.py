@@ -1,11 +1,12 @@
-from . import external_configs  # noqa: F401, finds mmseg's configs
-from .checkpoint import CheckpointError, read_checkpoint
+from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint
+
 from .clamp_positions_hook import ClampPositionsHook
 from .cpu_runner import CPURunner
 from .optim_wrapper_constructor import DCLSOptimWrapperConstructor
 from .position_statistics_hook import PositionStatisticsHook
 from .repulsive_loss_hook import RepulsiveLossHook
 from .strict_checkpoint_hook import StrictCheckpointHook
+from .whole_images_hook import WholeImagesHook
 
 __all__ = [
     'CPURunner',
@@ -15,5 +16,6 @@ __all__ = [
     'PositionStatisticsHook',
     'RepulsiveLossHook',
     'StrictCheckpointHook',
+    'WholeImagesHook',
     'read_checkpoint',
 ]

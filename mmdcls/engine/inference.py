@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import tempfile
@@ -11,16 +12,26 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
-from .checkpoint import read_checkpoint, state_dict_of
-from .launch import ConfigError, read_config
-from .state_dict_comparison import check_state_dict
+from mmdcls.checkpoints.comparison import check_state_dict
+from mmdcls.checkpoints.reading import read_checkpoint, tensors_of
+from mmdcls.datasets.loading import (
+    DEFAULT_LOADING,
+    UnreadableImageError,
+    displayable,
+    find_loading,
+    load_whole,
+)
+from mmdcls.files import IMAGE_SUFFIXES, OverwritingError, list_images, put_in_place
+
+from .data_paths import iter_datasets
+from .errors import ConfigError
+from .launch import read_config
 
 SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff')
-IMAGE_SUFFIXES += ('.webp',)
 TOP_CLASSES = 5
+_PICTURE_ENDINGS = ('.png', '_labels.png')
 
 
 def make_inferencer(
@@ -50,17 +61,21 @@ def make_inferencer(
             f"The config '{config}' has default_scope='{scope}'; accepted are "
             f'{", ".join(SCOPES)}.'
         )
-    found = state_dict_of(checkpoint)
+    content = read_checkpoint(checkpoint)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    loading = loading_of(cfg)
     # mmpretrain builds its pipeline in whatever scope is the current one.
     init_default_scope(scope)
     inferencer = _BUILDERS[scope](cfg, str(checkpoint), device)
-    check_state_dict(
-        inferencer.model.state_dict(), found, checkpoint, f"the model of '{config}'"
-    )
-    meta = read_checkpoint(checkpoint).get('meta', {})
+    expected = inferencer.model.state_dict()
+    found = tensors_of(content, expected)
+    check_state_dict(expected, found, checkpoint, f"the model of '{config}'")
+    inferencer.model.load_state_dict(found)
+    meta = content.get('meta', {})
     if not meta.get('dataset_meta') and not meta.get('CLASSES'):
         _name_classes(inferencer, cfg, scope)
+    # What read_image needs; upstream's inferencers rewrite it or leave it out.
+    inferencer.loading = loading
     return inferencer
 
 
@@ -107,19 +122,21 @@ def _name_classes(inferencer, cfg: Config, scope: str) -> None:
 def find_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
     """Expand folders to the images directly inside, in the order of their names.
 
+    Hidden files in folders are left out; a file that is named is not.
+
     Raises:
         ConfigError: If a path does not exist, is no image, or a folder has none.
     """
     images = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if is_image(p))
+            inside = list_images(path)
             if not inside:
                 raise ConfigError(f"The folder '{path}' has no images in it.")
             images += inside
         elif not path.is_file():
             raise ConfigError(f"The image '{path}' does not exist.")
-        elif not is_image(path):
+        elif path.suffix.lower() not in IMAGE_SUFFIXES:
             raise ConfigError(
                 f"'{path}' is no image; accepted are {', '.join(IMAGE_SUFFIXES)}."
             )
@@ -128,33 +145,78 @@ def find_images(paths: Iterable[str | os.PathLike]) -> list[Path]:
     return images
 
 
-def is_image(path: Path) -> bool:
-    """Tell by the name whether OpenMMLab can read a file as an image."""
-    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+def name_results(images: Iterable[Path], out_dir: Path) -> list[str]:
+    """Choose the ``name`` that :func:`predict` gives the results of each image.
 
+    Args:
+        images: The files, of different folders or of one.
+        out_dir: Where the results go.
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Read an image as OpenMMLab's pipelines do: BGR, ``(H, W, 3)``, uint8.
+    Returns:
+        The images' own names, numbered where they would be the same.
 
     Raises:
-        ConfigError: If the file cannot be read as an image.
+        OverwritingError: If an image lies in ``out_dir``: a result might take its
+            place, and the next run would take the results for images.
     """
-    import cv2
-    import mmcv
+    names, taken = [], set()
+    for image in images:
+        for path in (image, image.resolve()):
+            if path.parent.resolve() == out_dir.resolve():
+                raise OverwritingError(
+                    f"The results cannot go to '{out_dir}', where the image '{path}' "
+                    'lies; name another folder.'
+                )
+        name, number = image.stem, 2
+        while taken & {f'{name}{ending}' for ending in _PICTURE_ENDINGS}:
+            name, number = f'{image.stem}-{number}', number + 1
+        taken |= {f'{name}{ending}' for ending in _PICTURE_ENDINGS}
+        names.append(name)
+    return names
 
+
+def loading_of(cfg: Config) -> dict:
+    """Give the transform that a config loads its test images with.
+
+    That of the validation images where there are no test images, and
+    ``LoadImageFromFile`` with its defaults where the config tells of neither.
+    """
+    for split in ('test', 'val'):
+        for _, dataset in iter_datasets(cfg, split):
+            pipeline = dataset.get('pipeline') or []
+            place = find_loading(pipeline)
+            if place is not None:
+                return copy.deepcopy(dict(pipeline[place]))
+    return dict(DEFAULT_LOADING)
+
+
+def read_image(path: str | os.PathLike, loading: dict | None = None) -> np.ndarray:
+    """Read an image as a config's pipeline does.
+
+    Args:
+        path: The file.
+        loading: What :func:`loading_of` gave; None stands for ``LoadImageFromFile``.
+
+    Returns:
+        BGR, ``(H, W, 3)``, uint8, unless ``loading`` asks for something else.
+
+    Raises:
+        UnreadableImageError: If the file cannot be read as an image.
+    """
+    load = TRANSFORMS.build(dict(loading or DEFAULT_LOADING))
     try:
-        image = mmcv.imread(str(path))
-    except cv2.error:  # An empty file.
-        image = None
-    if image is None:
-        raise ConfigError(f"'{path}' cannot be read as an image.")
-    return image
+        return load_whole({'img_path': str(path)}, load)['img']
+    except UnreadableImageError as error:
+        raise UnreadableImageError(
+            f"'{path}' cannot be read as an image: {error}."
+        ) from error
 
 
 def predict(inferencer, image: Path, out_dir: Path, name: str) -> dict:
     """Predict one image and write ``<name>.png`` and ``<name>.json``.
 
-    In segmentation also ``<name>_labels.png``, with the label of each pixel.
+    In segmentation also ``<name>_labels.png``, with the label of each pixel. The image
+    is read as the config's pipeline does, and drawn as it was read.
 
     Args:
         inferencer: What :func:`make_inferencer` gave.
@@ -170,38 +232,39 @@ def predict(inferencer, image: Path, out_dir: Path, name: str) -> dict:
         run lengths).
 
     Raises:
-        ConfigError: If the file cannot be read as an image.
+        UnreadableImageError: If the file cannot be read as an image.
     """
-    read_image(image)
+    pixels = read_image(image, inferencer.loading)
+    run = _RUNNERS[type(inferencer).__name__]
     with tempfile.TemporaryDirectory(dir=out_dir, prefix='.') as folder:
-        result = _RUNNERS[type(inferencer).__name__](inferencer, image, folder)
-        result = {'image': str(image), **result}
+        picture = Path(folder, 'picture.png')
+        result = {'image': str(image), **run(inferencer, pixels, picture)}
         text = json.dumps(result, indent=2) + '\n'
         Path(folder, 'result.json').write_text(text)
-        os.replace(_picture(Path(folder)), out_dir / f'{name}.png')
-        for labels in Path(folder, 'pred').glob('*.png'):
-            os.replace(labels, out_dir / f'{name}_labels.png')
-        os.replace(Path(folder, 'result.json'), out_dir / f'{name}.json')
+        drawing, labels = (f'{name}{ending}' for ending in _PICTURE_ENDINGS)
+        put_in_place(picture, out_dir / drawing)
+        if _labels_file(picture).exists():
+            put_in_place(_labels_file(picture), out_dir / labels)
+        put_in_place(Path(folder, 'result.json'), out_dir / f'{name}.json')
     return result
 
 
-def _picture(folder: Path) -> Path:
-    """The drawing that an inferencer left in ``folder`` or its ``vis``, as PNG."""
-    import mmcv
-
-    visualization = folder / 'vis'
-    where = visualization if visualization.is_dir() else folder
-    (picture,) = (path for path in where.iterdir() if is_image(path))
-    if picture.suffix == '.png':
-        return picture
-    converted = picture.with_suffix('.png')
-    mmcv.imwrite(mmcv.imread(str(picture)), str(converted))
-    return converted
+def _labels_file(picture: Path) -> Path:
+    return picture.with_name('labels.png')
 
 
-def _classify(inferencer, image, folder):
-    (result,) = inferencer(str(image), show_dir=folder)
-    scores = result['pred_scores']
+def _classify(inferencer, pixels, picture):
+    from mmpretrain.visualization import UniversalVisualizer
+
+    (sample,) = inferencer(pixels, return_datasamples=True)
+    UniversalVisualizer().visualize_cls(
+        displayable(pixels),
+        sample,
+        classes=inferencer.classes,
+        draw_gt=False,
+        out_file=str(picture),
+    )
+    scores = sample.pred_score.cpu().numpy()
     best = np.argsort(-scores, kind='stable')[:TOP_CLASSES]
     return {
         'classes': [
@@ -211,21 +274,32 @@ def _classify(inferencer, image, folder):
     }
 
 
-def _segment(inferencer, image, folder):
-    labels = inferencer(str(image), out_dir=folder)['predictions']
+def _segment(inferencer, pixels, picture):
+    import mmcv
+
+    sample = inferencer(pixels, return_datasamples=True)
+    meta = inferencer.model.dataset_meta
+    inferencer.visualizer.set_dataset_meta(**meta)
+    _draw(inferencer.visualizer, pixels, sample, picture)
+    labels = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
+    mmcv.imwrite(labels, str(_labels_file(picture)))
     found, counts = np.unique(labels, return_counts=True)
     order = np.argsort(-counts, kind='stable')
-    classes = inferencer.model.dataset_meta['classes']
     return {
         'classes': [
-            {**_named(found[i], classes), 'share': float(counts[i] / counts.sum())}
+            {
+                **_named(found[i], meta['classes']),
+                'share': float(counts[i] / counts.sum()),
+            }
             for i in order
         ]
     }
 
 
-def _detect(inferencer, image, folder):
-    (result,) = inferencer(str(image), out_dir=folder)['predictions']
+def _detect(inferencer, pixels, picture):
+    (sample,) = inferencer(pixels, return_datasamples=True)['predictions']
+    _draw(inferencer.visualizer, pixels, sample, picture)
+    result = inferencer.pred2dict(sample)
     classes = inferencer.model.dataset_meta['classes']
     masks = result.get('masks') or [None] * len(result['labels'])
     instances = []
@@ -237,6 +311,12 @@ def _detect(inferencer, image, folder):
             instance['mask'] = mask
         instances.append(instance)
     return {'instances': instances}
+
+
+def _draw(visualizer, pixels, sample, picture):
+    visualizer.add_datasample(
+        'picture', displayable(pixels), sample, draw_gt=False, out_file=str(picture)
+    )
 
 
 _RUNNERS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,28 +14,30 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from .checkpoint import CheckpointError, state_dict_of
+from mmdcls.checkpoints import read_checkpoint, tensors_of, with_prefix
+
 from .cpu_runner import CPURunner
-
-SPLITS = ('train', 'val', 'test')
-
-
-class ConfigError(ValueError):
-    """A config or an argument that cannot work, said in one sentence."""
+from .data_paths import SPLITS, set_data_root
+from .errors import ConfigError
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(args: argparse.Namespace, splits: Sequence[str] = SPLITS) -> Config:
     """Read ``args.config`` and apply the flags of ``mmdcls.command_line``.
 
+    Args:
+        args: What ``parse_arguments`` gave.
+        splits: Whose data ``--data-root`` is about; by default all.
+
     Raises:
-        ConfigError: If the config does not exist or holds no model.
+        ConfigError: If the config does not exist or holds no model, or if its data
+            cannot be moved to ``--data-root``.
     """
     cfg = read_config(args.config)
     if cfg.get('model') is None:
         raise ConfigError(f"The config '{args.config}' has no model.")
     cfg.launcher = args.launcher
     if args.data_root:
-        set_data_root(cfg, args.data_root)
+        set_data_root(cfg, args.data_root, splits)
     cfg.merge_from_dict(args.cfg_options)
     default_work_dir = str(Path('work_dirs') / Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir
@@ -59,68 +61,6 @@ def read_config(config: str) -> Config:
     if not Path(config).is_file():
         raise ConfigError(f"The config '{config}' does not exist.")
     return Config.fromfile(config)
-
-
-def set_data_root(cfg: Config, data_root: str) -> None:
-    """Put ``data_root`` in place of the config's, for data sets and metrics alike.
-
-    Metrics name annotation files by whole paths (``CocoMetric.ann_file``), which begin
-    with the data root that the config was written with.
-    """
-    new = data_root.rstrip('/') + '/'
-    for split in SPLITS:
-        old = None
-        for _, dataset in iter_datasets(cfg, split):
-            if dataset.get('data_root'):
-                old = dataset.data_root.rstrip('/') + '/'
-                dataset.data_root = new
-        evaluators = cfg.get(f'{split}_evaluator') or []
-        for metric in evaluators if isinstance(evaluators, list) else [evaluators]:
-            if old and str(metric.get('ann_file', '')).startswith(old):
-                metric.ann_file = new + metric.ann_file[len(old) :]
-
-
-def iter_datasets(cfg: Config, split: str) -> Iterator[tuple[str, ConfigDict]]:
-    """Yield the data sets of a split with their keys, wrapped ones included."""
-    dataloader = cfg.get(f'{split}_dataloader')
-    if not dataloader or not dataloader.get('dataset'):
-        return
-    pending = [(f'{split}_dataloader.dataset', dataloader.dataset)]
-    while pending:
-        key, dataset = pending.pop()
-        yield key, dataset
-        if isinstance(dataset.get('dataset'), dict):
-            pending.append((f'{key}.dataset', dataset.dataset))
-        for i, inner in enumerate(dataset.get('datasets') or []):
-            pending.append((f'{key}.datasets[{i}]', inner))
-
-
-def check_data_paths(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Fail before any work if a folder or an annotation file is missing.
-
-    Raises:
-        ConfigError: Names the key and the path.
-    """
-    for split in splits:
-        for key, dataset in iter_datasets(cfg, split):
-            root = Path(dataset.get('data_root') or '')
-            paths = {'data_root': root} if dataset.get('data_root') else {}
-            prefix = dataset.get('data_prefix') or {}
-            prefix = {'': prefix} if isinstance(prefix, str) else prefix
-            for name, value in prefix.items():
-                paths[f'data_prefix.{name}'.rstrip('.')] = root / (value or '')
-            if dataset.get('ann_file'):
-                paths['ann_file'] = root / dataset.ann_file
-            for name, path in paths.items():
-                if (
-                    '://' not in str(path)
-                    and ':/' not in str(path)
-                    and not path.exists()
-                ):
-                    raise ConfigError(
-                        f"{key}.{name}: '{path}' does not exist; --data-root names "
-                        "another folder than the config's."
-                    )
 
 
 def use_available_device(cfg: Config) -> None:
@@ -166,14 +106,16 @@ def check_amp_evaluation(cfg: Config) -> None:
 def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     """Initialise ``model.backbone`` from a classifier's checkpoint.
 
+    Whether its tensors fit is looked at when they are loaded, see
+    :class:`StrictCheckpointHook`.
+
     Raises:
         CheckpointError: If the file cannot be read or holds no backbone.
+        ConfigError: If the config's model has no backbone.
     """
-    if not any(name.startswith('backbone.') for name in state_dict_of(checkpoint)):
-        raise CheckpointError(
-            f"--pretrained: '{checkpoint}' holds no tensor named 'backbone.*'; convert "
-            'released weights with tools/model_converters/official_to_mmdcls.py.'
-        )
+    if 'backbone' not in cfg.model:
+        raise ConfigError('--pretrained: the model of the config has no backbone.')
+    with_prefix(tensors_of(read_checkpoint(checkpoint)), 'backbone.', checkpoint)
     cfg.model.backbone.init_cfg = dict(
         type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
     )
@@ -253,33 +195,9 @@ def draw_predictions(cfg: Config, folder: str) -> None:
         )
 
 
-def write_predictions(cfg: Config, out: str) -> None:
-    """Have the test loop write its predictions.
-
-    Args:
-        cfg: The config, changed in place.
-        out: ``*.pkl`` for all predictions in one file; in segmentation also a folder,
-            for one label image each.
-
-    Raises:
-        ConfigError: If ``out`` is neither.
-    """
-    metrics = cfg.test_evaluator
-    metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
-    scope = cfg.get('default_scope')
-    if out.endswith(('.pkl', '.pickle')):
-        dump = 'mmdet.DumpDetResults' if scope == 'mmdet' else 'DumpResults'
-        metrics.append(dict(type=dump, out_file_path=out))
-    elif scope == 'mmseg' and not Path(out).suffix:
-        metrics[0].update(output_dir=out, keep_results=True)
-    else:
-        raise ConfigError(
-            f"--out='{out}' must end in .pkl (or be a folder, in segmentation)."
-        )
-    cfg.test_evaluator = metrics
-
-
-def build_runner(cfg: Config, partial_checkpoint: bool) -> Runner:
+def build_runner(
+    cfg: Config, partial_checkpoint: bool, allow_mismatch: bool = False
+) -> Runner:
     """Build the runner, with a check of whatever checkpoint it will load.
 
     The config's ``runner_type`` decides on its class; without one, several processes
@@ -287,11 +205,31 @@ def build_runner(cfg: Config, partial_checkpoint: bool) -> Runner:
 
     Args:
         cfg: What :func:`load_config` gave.
-        partial_checkpoint: See :class:`StrictCheckpointHook`.
+        partial_checkpoint: ``partial`` of :class:`StrictCheckpointHook`.
+        allow_mismatch: As in :class:`StrictCheckpointHook`.
     """
-    check = dict(type='mmdcls.StrictCheckpointHook', partial=partial_checkpoint)
+    check = dict(
+        type='mmdcls.StrictCheckpointHook',
+        partial=partial_checkpoint,
+        allow_mismatch=allow_mismatch,
+    )
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), check]
+    cfg = _without_name_of_a_file_in_work_dir(cfg)
     if cfg.get('runner_type'):
         return RUNNERS.build(cfg)
     on_cpus = cfg.launcher != 'none' and not torch.cuda.is_available()
     return (CPURunner if on_cpus else Runner).from_cfg(cfg)
+
+
+def _without_name_of_a_file_in_work_dir(cfg: Config) -> Config:
+    """Keep the runner from writing over the config file that it was given.
+
+    It writes the config that it runs to ``work_dir`` under the name of its file, or
+    under the time where it has no name.
+    """
+    if cfg.filename is None:
+        return cfg
+    written = Path(cfg.work_dir, Path(cfg.filename).name)
+    if not written.exists() or not written.samefile(cfg.filename):
+        return cfg
+    return Config(cfg.to_dict())

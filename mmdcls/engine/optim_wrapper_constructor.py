@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
@@ -35,14 +36,15 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     - ``positions_decay_mult`` (float): Defaults to 0.
     - ``decay_rate`` (float), ``decay_type`` (``'layer_wise'``, the default, or
       ``'stage_wise'``) and ``num_layers`` (int): learning-rate decay over the depth of
-      ``model.backbone``, with the meaning these have in mmdet's and mmseg's
+      the backbone, with the meaning these have in mmdet's and mmseg's
       ``LearningRateDecayOptimizerConstructor``; biases and other vectors are then
-      spared weight decay. Layer depths come from the backbone's ``get_layer_depth``.
+      spared weight decay. The backbone is found wherever it is in the model (see
+      :func:`find_backbones`).
 
     Raises:
         ValueError: If ``decay_type`` is unknown, if ``num_layers`` is missing or does
             not fit the backbone.
-        TypeError: If the backbone has no ``get_layer_depth``.
+        TypeError: If learning rates are to decay and no module has the depths.
     """
 
     def _validate_cfg(self) -> None:
@@ -81,6 +83,8 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                     self._owners[param] = name
         optim_wrapper = super().__call__(model)
         keep_position_rates(optim_wrapper.optimizer, layers)
+        for layer in layers:
+            layer.positions_have_options = True
         return optim_wrapper
 
     def add_params(
@@ -114,10 +118,11 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _depth_groups(self, model: nn.Module) -> list[dict]:
         """One group for each depth and kind of parameter, shallowest name first."""
         groups: dict[str, dict] = {}
+        backbones = find_backbones(model, self.decay_type)
         for name, param in model.named_parameters():
             if not param.requires_grad:
                 continue
-            depth = self._depth(model, name)
+            depth = self._depth(backbones, name)
             kind = self._owners.get(param)
             no_decay = kind is None and (param.ndim == 1 or name.endswith('.bias'))
             key = f'layer_{depth}_{kind or ("no_decay" if no_decay else "decay")}'
@@ -144,25 +149,21 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             )
         return list(groups.values())
 
-    def _depth(self, model: nn.Module, name: str) -> int:
+    def _depth(self, backbones: dict[str, nn.Module], name: str) -> int:
         """The layer's id: 0 for the stem, ``num_layers + 1`` for the heads."""
-        if not name.startswith('backbone.'):
-            return self.num_layers + 1
-        if self.decay_type == 'stage_wise':
-            return self._stage_depth(name.removeprefix('backbone.'))
-        backbone = model.backbone
-        if not hasattr(backbone, 'get_layer_depth'):
-            raise TypeError(
-                f"decay_type='layer_wise' needs a backbone with get_layer_depth, but "
-                f'{type(backbone).__name__} has none.'
-            )
-        depth, total = backbone.get_layer_depth(name, prefix='backbone.')
-        if total != self.num_layers + 2:
-            raise ValueError(
-                f'paramwise_cfg.num_layers={self.num_layers} does not fit '
-                f'{type(backbone).__name__}, which has {total - 2} layers.'
-            )
-        return depth
+        for prefix, backbone in backbones.items():
+            if not name.startswith(prefix):
+                continue
+            if self.decay_type == 'stage_wise':
+                return self._stage_depth(name.removeprefix(prefix))
+            depth, total = backbone.get_layer_depth(name, prefix=prefix)
+            if total != self.num_layers + 2:
+                raise ValueError(
+                    f'paramwise_cfg.num_layers={self.num_layers} does not fit '
+                    f'{type(backbone).__name__}, which has {total - 2} layers.'
+                )
+            return depth
+        return self.num_layers + 1
 
     def _stage_depth(self, name: str) -> int:
         """As ``get_stage_id_for_convnext`` of mmseg and mmdet."""
@@ -171,6 +172,46 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if name.startswith('stages'):
             return int(name.split('.')[1]) + 1
         return self.num_layers + 1
+
+
+def find_backbones(model: nn.Module, decay_type: str) -> dict[str, nn.Module]:
+    """Find what learning rates decay in, by the prefix of its parameters' names.
+
+    A backbone is called otherwise in some models, and sits deeper in others, such as
+    the detector of a semi-supervised one. So it is known by what it has: for
+    ``'layer_wise'`` decay a ``get_layer_depth``, for ``'stage_wise'`` the
+    ``downsample_layers`` and ``stages`` of a ConvNeXt. There may be several.
+
+    Args:
+        model: Any model.
+        decay_type: One of :data:`DECAY_TYPES`.
+
+    Raises:
+        TypeError: If there is none.
+    """
+    needed = {
+        'layer_wise': ('get_layer_depth',),
+        'stage_wise': ('downsample_layers', 'stages'),
+    }[decay_type]
+    candidates = {
+        f'{name}.' if name else '': module
+        for name, module in model.named_modules()
+        if all(hasattr(module, attribute) for attribute in needed)
+    }
+    # mmpretrain's classifiers have a get_layer_depth, too, which asks the backbone's.
+    found = {
+        prefix: module
+        for prefix, module in candidates.items()
+        if not any(p != prefix and p.startswith(prefix) for p in candidates)
+    }
+    if not found:
+        backbone = getattr(model, 'backbone', model)
+        raise TypeError(
+            f"paramwise_cfg.decay_type='{decay_type}' needs a backbone with "
+            f'{" and ".join(needed)}; no module of {type(model).__name__} has that, '
+            f'{type(backbone).__name__} has none.'
+        )
+    return found
 
 
 def keep_position_rates(optimizer: Optimizer, layers: Iterable[DCLSConvNd]) -> None:
@@ -199,6 +240,9 @@ def keep_position_rates(optimizer: Optimizer, layers: Iterable[DCLSConvNd]) -> N
         if None not in (positions, weight) and rates[weight]:
             ratios.setdefault(positions, (weight, rates[positions] / rates[weight]))
 
+    # Outside of any graph: rates change at every step, which a compiled training step
+    # would be compiled anew for.
+    @torch.compiler.disable
     def set_rates(optimizer, args, kwargs):
         groups = optimizer.param_groups
         for positions, (weight, ratio) in ratios.items():

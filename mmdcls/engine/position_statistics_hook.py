@@ -6,8 +6,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from mmdcls.layers import named_dcls_layers
+from mmdcls.layers import position_limits
 from mmdcls.registry import HOOKS
+
+from .loops import check_turn_comes, counts_epochs, dcls_layers_of
 
 
 @HOOKS.register_module()
@@ -24,20 +26,37 @@ class PositionStatisticsHook(Hook):
       says that the dilated kernel size is too small.
 
     Args:
-        interval: Every how many epochs or iterations.
-        by_epoch: Count in epochs, or in iterations.
+        interval: Every how many epochs or iterations; by default each epoch, or every
+            50 iterations.
+        by_epoch: Count in epochs, or in iterations; by default in what the training
+            loop counts.
+
+    Raises:
+        ValueError: If ``interval`` is below 1; when the training starts, if it is
+            shorter than ``interval``, has no epochs to count, or if the model has no
+            DCLS layer.
     """
 
     priority = 'BELOW_NORMAL'
 
-    def __init__(self, interval: int = 1, by_epoch: bool = True) -> None:
+    def __init__(
+        self, interval: int | None = None, by_epoch: bool | None = None
+    ) -> None:
+        if interval is not None and interval < 1:
+            raise ValueError(
+                f'PositionStatisticsHook: interval={interval} must be at least 1.'
+            )
         self.interval = interval
         self.by_epoch = by_epoch
 
     def before_train(self, runner: Runner) -> None:
         """Find the tensors and remember where they start."""
+        self.by_epoch = counts_epochs(self, runner, self.by_epoch)
+        if self.interval is None:
+            self.interval = 1 if self.by_epoch else min(50, runner.max_iters)
+        check_turn_comes(self, runner, 'interval', self.interval, self.by_epoch)
         self._owners = {}
-        for name, layer in named_dcls_layers(runner.model):
+        for name, layer in dcls_layers_of(self, runner.model).items():
             owner = name.removeprefix('module.')
             self._owners.setdefault(id(layer.positions), (owner, layer))
         self._previous = {
@@ -64,8 +83,7 @@ class PositionStatisticsHook(Hook):
         scalars = {}
         for owner, layer in self._owners.values():
             positions = _snapshot(layer)
-            limits = positions.new_tensor([s // 2 for s in layer.dilated_kernel_size])
-            limits = limits.view(-1, *[1] * (positions.ndim - 1))
+            limits = position_limits(positions, layer.dilated_kernel_size)
             moved = (positions - self._previous[owner]).abs().mean()
             scalars[f'positions/{owner}/speed'] = moved.item()
             scalars[f'positions/{owner}/std'] = positions.std().item()

@@ -10,6 +10,11 @@ from torch import nn
 from mmdcls.layers.repulsive_loss import repulsive_loss
 from mmdcls.registry import HOOKS
 
+from .loops import check_turn_comes, counts_epochs, dcls_layers_of
+
+# The authors train with it "after epoch 20" of 300, by an index that starts at 0.
+_FIRST_EPOCH, _EPOCHS = 21, 300
+
 
 @HOOKS.register_module()
 class RepulsiveLossHook(Hook):
@@ -20,20 +25,27 @@ class RepulsiveLossHook(Hook):
     the others, whatever the task and under DDP and AMP alike.
 
     Args:
-        begin: The first epoch (or iteration) that has the loss, counted from 0. Paper
-            Appendix F introduces it at epoch 20.
-        by_epoch: Count ``begin`` in epochs or in iterations.
+        begin: The first epoch (or iteration) that has the loss, counted from 0. By
+            default 21, which is after the 20th as in the authors' code (paper
+            Appendix F); where iterations are counted, the same share of the training,
+            21 of 300.
+        by_epoch: Count ``begin`` in epochs or in iterations; by default in what the
+            training loop counts.
         weight: Factor of the loss.
 
     Raises:
         ValueError: If ``begin`` or ``weight`` is negative; when the training starts, if
-            the model has no DCLS layer or one of a single element.
+            ``begin`` lies behind its end, if it has no epochs to count, or if the model
+            has no DCLS layer or one of a single element.
     """
 
     def __init__(
-        self, begin: int = 20, by_epoch: bool = True, weight: float = 1.0
+        self,
+        begin: int | None = None,
+        by_epoch: bool | None = None,
+        weight: float = 1.0,
     ) -> None:
-        if begin < 0 or weight < 0:
+        if (begin or 0) < 0 or weight < 0:
             raise ValueError(
                 f'RepulsiveLossHook: begin={begin} and weight={weight} must not be '
                 'negative.'
@@ -45,12 +57,21 @@ class RepulsiveLossHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Hook into the model, after a check that there is something to repel."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        dcls_layers_of(self, model)
         repulsive_loss(model)
+        by_epoch = counts_epochs(self, runner, self.by_epoch)
+        if self.begin is None:
+            self.begin = (
+                _FIRST_EPOCH
+                if by_epoch
+                else round(runner.train_loop.max_iters * _FIRST_EPOCH / _EPOCHS)
+            )
+        check_turn_comes(self, runner, 'begin', self.begin + 1, by_epoch)
 
         def add_loss(
             module: nn.Module, args: tuple, kwargs: dict, losses: object
         ) -> object:
-            step = runner.epoch if self.by_epoch else runner.iter
+            step = runner.epoch if by_epoch else runner.iter
             if not isinstance(losses, dict) or step < self.begin:
                 return losses
             loss = self.weight * repulsive_loss(module)

@@ -9,6 +9,8 @@ from .conv import (
     DCLSConv3_2d,
     DCLSConv3d,
 )
+from .input_channels import input_channels
+from .limits import position_limits
 from .together import can_build_together, construct_kernels
 
 __all__ = [
@@ -21,6 +23,8 @@ __all__ = [
     'DCLSConvNd',
     'can_build_together',
     'construct_kernels',
+    'input_channels',
     'iter_dcls_layers',
     'named_dcls_layers',
+    'position_limits',
 ]

@@ -84,6 +84,9 @@ class DCLSConvNd(nn.Module):
     spatial_dimensions: int
     learned_dimensions: int
 
+    positions_have_options: bool = False
+    """Set by what gives the positions a learning rate and weight decay of their own."""
+
     @accept_convolution_call
     def __init__(
         self,

@@ -9,8 +9,18 @@ from mmdcls.registry import MODELS
 from .base import DCLSConvNd
 
 
+def _named_as(name: str) -> type:
+    """A base class that does nothing but lend its name.
+
+    mmengine's ``init_cfg`` finds the layers to initialise by the names of a class and
+    its direct bases. With this base ``layer='Conv2d'`` means DCLSConv2d too, in every
+    model, as it does for other subclasses of PyTorch's convolution.
+    """
+    return type(name, (), {'__doc__': f'Lets init_cfg find a layer as {name}.'})
+
+
 @MODELS.register_module()
-class DCLSConv1d(DCLSConvNd):
+class DCLSConv1d(DCLSConvNd, _named_as('Conv1d')):
     """1D convolution with learnable spacings; arguments as in :class:`DCLSConvNd`."""
 
     spatial_dimensions = 1
@@ -18,7 +28,7 @@ class DCLSConv1d(DCLSConvNd):
 
 
 @MODELS.register_module()
-class DCLSConv2d(DCLSConvNd):
+class DCLSConv2d(DCLSConvNd, _named_as('Conv2d')):
     """2D convolution with learnable spacings; arguments as in :class:`DCLSConvNd`.
 
     Depthwise with stride 1 it runs through :func:`mmdcls.ops.depthwise_conv2d`.
@@ -29,7 +39,7 @@ class DCLSConv2d(DCLSConvNd):
 
 
 @MODELS.register_module()
-class DCLSConv3d(DCLSConvNd):
+class DCLSConv3d(DCLSConvNd, _named_as('Conv3d')):
     """3D convolution with learnable spacings; arguments as in :class:`DCLSConvNd`."""
 
     spatial_dimensions = 3
@@ -37,7 +47,7 @@ class DCLSConv3d(DCLSConvNd):
 
 
 @MODELS.register_module()
-class DCLSConv2_1d(DCLSConvNd):
+class DCLSConv2_1d(DCLSConvNd, _named_as('Conv2d')):
     """2D convolution, dense along the rows, with positions along the columns.
 
     Arguments as in :class:`DCLSConvNd`; the released ``Dcls2dK1d`` with ``flat_dim=1``
@@ -49,7 +59,7 @@ class DCLSConv2_1d(DCLSConvNd):
 
 
 @MODELS.register_module()
-class DCLSConv3_1d(DCLSConvNd):
+class DCLSConv3_1d(DCLSConvNd, _named_as('Conv3d')):
     """3D convolution, dense along two axes, with positions along the last one.
 
     Arguments as in :class:`DCLSConvNd`; the released ``Dcls3_1d``.
@@ -60,7 +70,7 @@ class DCLSConv3_1d(DCLSConvNd):
 
 
 @MODELS.register_module()
-class DCLSConv3_2d(DCLSConvNd):
+class DCLSConv3_2d(DCLSConvNd, _named_as('Conv3d')):
     """3D convolution, dense along the first axis, with positions along the last two.
 
     Arguments as in :class:`DCLSConvNd`.

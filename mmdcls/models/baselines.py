@@ -7,11 +7,12 @@ from collections.abc import Callable
 from mmpretrain.models.backbones import ConvNeXt, ResNet
 from torch import nn
 
+from mmdcls.checkpoints import PretrainedGuard
 from mmdcls.registry import MODELS
 
 
 @MODELS.register_module()
-class ConvNeXtBaseline(ConvNeXt):
+class ConvNeXtBaseline(PretrainedGuard, ConvNeXt):
     """mmpretrain's ConvNeXt with another kernel in every depthwise convolution.
 
     Paper Table 2: ConvNeXt-T-dil2 (7x7, dilation 2) and ConvNeXt-T-ker17 (17x17).
@@ -40,7 +41,7 @@ class ConvNeXtBaseline(ConvNeXt):
 
 
 @MODELS.register_module()
-class ResNetBaseline(ResNet):
+class ResNetBaseline(PretrainedGuard, ResNet):
     """mmpretrain's ResNet with another kernel in every 3x3 convolution of its blocks.
 
     Paper Table 1: ResNet-50 with 7x7 kernels, and with 3x3 ones of dilation 2 and 3.

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 import torch.utils.checkpoint as cp
 from mmpretrain.models.backbones import ConvNeXt
 from mmpretrain.models.utils import LayerNorm2d
 from torch import Tensor, nn
 
+from mmdcls.checkpoints import PretrainedGuard
 from mmdcls.layers import can_build_together, construct_kernels, iter_dcls_layers
 from mmdcls.registry import MODELS
 
 from .convert import convert_to_dcls
 from .convnext_block import ConvNeXtDCLSBlock
+from .position_notice import PositionNotice
 
 
 @MODELS.register_module()
-class ConvNeXtDCLS(ConvNeXt):
+class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
     """mmpretrain's ConvNeXt with every depthwise convolution replaced by a DCLS one.
 
     Paper §4.2: 17x17 kernels of 34 elements for tiny, 40 for small and base; the
@@ -106,21 +106,8 @@ class ConvNeXtDCLS(ConvNeXt):
             )
         if deploy:
             self.switch_to_deploy()
-        self._initialise_dcls_as_convolutions()
+        self._announce_positions()
         self._freeze_stages()
-
-    def _initialise_dcls_as_convolutions(self) -> None:
-        """Extend what ``init_cfg`` says of Conv2d to DCLSConv2d.
-
-        mmengine matches ``layer`` by the name of the class, so the parent's truncated
-        normal (std 0.02, bias 0; the official code's too) would miss the new layers.
-        """
-        configs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
-        self.init_cfg = copy.deepcopy(configs)
-        for config in self.init_cfg:
-            layers = config.get('layer', [])
-            if 'Conv2d' in layers and 'DCLSConv2d' not in layers:
-                config['layer'] = [*layers, 'DCLSConv2d']
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the feature maps of the stages in ``out_indices``.
@@ -132,6 +119,7 @@ class ConvNeXtDCLS(ConvNeXt):
             One tensor a stage: ``(N, C_i)`` with ``gap_before_final_norm``, else
             ``(N, C_i, H_i, W_i)``.
         """
+        self._warn_of_untreated_positions()
         outs = []
         for i, stage in enumerate(self.stages):
             x = self._downsample(self.downsample_layers[i], x)
@@ -159,7 +147,7 @@ class ConvNeXtDCLS(ConvNeXt):
 
     def _run_block(self, block: nn.Module, x: Tensor, kernel: Tensor | None) -> Tensor:
         built = {} if kernel is None else {'kernel': kernel}
-        if self.with_cp and x.requires_grad:
+        if self.with_cp and torch.is_grad_enabled():
             return cp.checkpoint(block, x, use_reentrant=False, **built)
         return block(x, **built)
 

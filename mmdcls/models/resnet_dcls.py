@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import torch
 import torch.utils.checkpoint as cp
 from mmcv.cnn import fuse_conv_bn
 from mmpretrain.models.backbones import ResNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmdcls.checkpoints import PretrainedGuard
 from mmdcls.registry import MODELS
 
 from .convert import convert_to_dcls, convert_to_plain
+from .position_notice import PositionNotice
 
 
 @MODELS.register_module()
-class ResNetDCLS(ResNet):
+class ResNetDCLS(PositionNotice, PretrainedGuard, ResNet):
     """mmpretrain's ResNet with every 3x3 convolution of its blocks replaced.
 
     Paper §4.1 and Table 1: ResNet-50 with 7x7 kernels of 5 or 6 elements. The
@@ -73,6 +76,7 @@ class ResNetDCLS(ResNet):
             )
         if deploy:
             self.switch_to_deploy()
+        self._announce_positions()
         self._freeze_stages()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -84,12 +88,13 @@ class ResNetDCLS(ResNet):
         Returns:
             One ``(N, C_i, H_i, W_i)`` a stage.
         """
+        self._warn_of_untreated_positions()
         x = self.stem(x) if self.deep_stem else self.relu(self.norm1(self.conv1(x)))
         x = self.maxpool(x)
         outs = []
         for i, name in enumerate(self.res_layers):
             for block in getattr(self, name):
-                if self.with_cp and x.requires_grad:
+                if self.with_cp and torch.is_grad_enabled():
                     x = cp.checkpoint(block, x, use_reentrant=False)
                 else:
                     x = block(x)

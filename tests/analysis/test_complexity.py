@@ -109,7 +109,10 @@ def test_segmenter_counts_at_the_papers_shape():
     smaller = complexity_of_config(cfg, (512, 1024))
     assert 1.9 < result.flops / smaller.flops < 2.1
     assert result.as_dict() == dict(
-        parameters=result.parameters, flops=result.flops, shape=(512, 2048)
+        parameters=result.parameters,
+        flops=result.flops,
+        shape=(512, 2048),
+        channels=3,
     )
 
 

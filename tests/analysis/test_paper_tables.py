@@ -188,6 +188,13 @@ def test_line_that_a_crash_cut_off_is_skipped(tmp_path):
     assert read_scores(tmp_path, MIOU) == {'mIoU': 4.0}
 
 
+def test_hidden_files_are_no_scores(tmp_path):
+    write(tmp_path / '20260101_000000/20260101_000000.json', dict(mIoU=3.5))
+    for name in ('._20260101_000000.json', '.x.json.7.tmp'):
+        (tmp_path / '20260101_000000' / name).write_bytes(b'\0\5\x16\7\xff')
+    assert read_scores(tmp_path, MIOU) == {'mIoU': 3.5}
+
+
 def test_scores_of_a_test_count_first_and_those_of_tta_never(tmp_path):
     write(tmp_path / '20260103_000000/vis_data/scalars.json', dict(mIoU=2.5))
     write(tmp_path / '20260101_000000/20260101_000000.json', dict(mIoU=3.5))
@@ -199,6 +206,28 @@ def test_scores_of_a_test_count_first_and_those_of_tta_never(tmp_path):
     assert read_scores(tmp_path, MIOU) == {'mIoU': 3.5}
     config.write_text("model = dict(type='A')\ntta_model = dict(type='SegTTAModel')")
     assert read_scores(tmp_path, MIOU) == {'mIoU': 4.5}
+
+
+@pytest.mark.parametrize(
+    'text',
+    ["{touch}\nmodel = dict(type='A')", 'model = {touch}', '_base_ = {base!r}'],
+    ids=['statement', 'value', 'base'],
+)
+def test_a_runs_config_is_not_executed(text, tmp_path):
+    trace, base = tmp_path / 'trace', tmp_path / 'base.py'
+    touch = f"__import__('pathlib').Path({str(trace)!r}).touch()"
+    base.write_text(touch)
+    run = tmp_path / 'runs/20260102_000000'
+    write(run / '20260102_000000.json', dict(mIoU=4.5))
+    config = run / 'vis_data/config.py'
+    config.parent.mkdir()
+    config.write_text(text.format(touch=touch, base=str(base)))
+    if 'base' in text:
+        assert read_scores(tmp_path / 'runs', MIOU) == {'mIoU': 4.5}
+    else:
+        with pytest.raises(PaperTableError, match=r"config\.py' is not the plain text"):
+            read_scores(tmp_path / 'runs', MIOU)
+    assert not trace.exists()
 
 
 def test_detection_scores_are_percentages(tmp_path):

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.converters import check_destination, write_checkpoint
-from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.files import OverwritingError
 
 
 class Unwritable:
@@ -22,15 +23,15 @@ def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'target, message',
+    'target, error, message',
     [
-        ('a.safetensors', r'must end in \.pth'),
-        ('folder.pth', 'is a folder'),
-        ('source.pth', 'is the one to read'),
+        ('a.safetensors', CheckpointError, r'must end in \.pth'),
+        ('folder.pth', CheckpointError, 'is a folder'),
+        ('source.pth', OverwritingError, 'is the same and is to be read'),
     ],
 )
-def test_bad_destination_is_refused(target, message, tmp_path):
+def test_bad_destination_is_refused(target, error, message, tmp_path):
     (tmp_path / 'folder.pth').mkdir()
     (tmp_path / 'source.pth').touch()
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(error, match=message):
         check_destination(tmp_path / 'source.pth', tmp_path / target)

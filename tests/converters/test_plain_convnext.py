@@ -5,8 +5,8 @@ from mmpretrain.models import ConvNeXt
 from official_configs import mini_config, write_mini_config
 from official_models import SIZES, make
 
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.converters import convnext_to_mmdcls
-from mmdcls.engine.checkpoint import CheckpointError
 
 ARCH = dict(depths=list(SIZES['mini'].depths), channels=list(SIZES['mini'].dims))
 

@@ -10,12 +10,12 @@ from trained_models import (
     save,
 )
 
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.converters import reparameterize as module
 from mmdcls.converters import write_checkpoint
 from mmdcls.converters.reparameterize import reparameterize
-from mmdcls.engine.checkpoint import CheckpointError
 from mmdcls.engine.launch import ConfigError
-from mmdcls.layers import DCLSConvNd
+from mmdcls.layers import DCLSConvNd, iter_dcls_layers
 
 CONVMODULE = dict(
     type='mmseg.EncoderDecoder',
@@ -101,6 +101,35 @@ def test_folding_changes_nothing_else(tmp_path):
     for name, tensor in model.state_dict().items():
         if '.depthwise_conv.' not in name:
             assert torch.equal(folded[name], tensor), name
+
+
+def test_positions_beyond_the_kernel_are_folded_as_they_are(tmp_path):
+    config, _, model = write(mini_config('cls'), tmp_path)
+    positions = [layer.positions for layer in iter_dcls_layers(model)]
+    with torch.no_grad():
+        for tensor in positions:
+            tensor.normal_(0, 6)
+    assert max(tensor.abs().max() for tensor in positions) > 9
+    trained = save(model, tmp_path / 'beyond.pth')
+    result = reparameterize(config, trained)
+    result.check()
+    cfg = Config.fromfile(config)
+    cfg.model.backbone.deploy = True
+    deployed = build(cfg, seed=1)
+    deployed.load_state_dict(result.content['state_dict'])
+    images = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        assert_equal_outputs(deployed(images), model(images))
+
+
+def test_reads_the_names_of_a_compiled_model(tmp_path):
+    config, _, model = write(mini_config('cls'), tmp_path)
+    state_dict = {
+        f'_orig_mod.{name}': tensor for name, tensor in model.state_dict().items()
+    }
+    torch.save({'state_dict': state_dict}, tmp_path / 'compiled.pth')
+    folded = reparameterize(config, tmp_path / 'compiled.pth').content['state_dict']
+    assert torch.equal(folded['head.fc.bias'], state_dict['_orig_mod.head.fc.bias'])
 
 
 def test_what_cannot_be_folded_is_refused(tmp_path):

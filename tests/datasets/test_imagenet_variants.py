@@ -6,7 +6,6 @@ from importlib.resources import files
 import pytest
 import torch
 from mmengine.registry import DATASETS
-from PIL import Image
 
 import mmdcls.registry  # noqa: F401  registers the scope
 from mmdcls.datasets import (
@@ -16,7 +15,6 @@ from mmdcls.datasets import (
     ImageNetR,
     ImageNetSketch,
     ImageNetVal,
-    LoadImageOrMark,
 )
 from mmdcls.datasets.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from mmdcls.datasets.imagenet_variants import CBAR_SEVERITIES, ImageFolderError
@@ -32,6 +30,15 @@ def fill(folder, classes=CLASSES, count=2, suffix='JPEG'):
         (folder / wnid).mkdir(parents=True)
         for i in range(count):
             (folder / wnid / f'{wnid}_{i}.{suffix}').touch()
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    fill(tmp_path)
+    for name in ('._n01440764_0.JPEG', '.DS_Store', 'Thumbs.db'):
+        (tmp_path / CLASSES[0] / name).touch()
+    (tmp_path / '._n01440764').touch()
+    dataset = ImageNetVal(tmp_path, wordnet_ids=CLASSES, image_count=6)
+    assert len(dataset) == 6
 
 
 # ---------------------------------------------------------------------------- masks
@@ -141,6 +148,34 @@ def test_other_classes_follow_the_order_given(tmp_path):
     assert labels == dict(zip(CLASSES[::-1], range(3), strict=True))
 
 
+def test_folders_of_ones_own_need_no_wordnet_ids(tmp_path):
+    names = ('apple', 'n1', 'pear')
+    fill(tmp_path, names)
+    for hidden in ('.cache/x.jpg', 'apple/._apple_0.JPEG', 'apple/.DS_Store'):
+        (tmp_path / hidden).parent.mkdir(exist_ok=True)
+        (tmp_path / hidden).touch()
+    (tmp_path / 'pear/x.TIF').touch()
+    dataset = ImageNetVal(tmp_path, wordnet_ids=names)
+    found = [dataset.get_data_info(i) for i in range(len(dataset))]
+    listed = [(sample['img_path'], sample['gt_label']) for sample in found]
+    names = [(f'{n}/{n}_{i}.JPEG', x) for x, n in enumerate(names) for i in (0, 1)]
+    names.append(('pear/x.TIF', 2))
+    assert listed == [(f'{tmp_path}/{name}', label) for name, label in names]
+
+
+def test_classes_without_images_are_accepted_and_counted(tmp_path):
+    fill(tmp_path)
+    empty_class(tmp_path)
+    shutil.rmtree(tmp_path / CLASSES[0])
+    dataset = ImageNetVal(tmp_path, wordnet_ids=CLASSES, image_count=None)
+    labels = [dataset.get_data_info(i)['gt_label'] for i in range(len(dataset))]
+    assert labels == [2, 2]
+    assert dataset.empty_classes == set(CLASSES[:2])
+    shutil.rmtree(tmp_path / CLASSES[2])
+    with pytest.raises(ImageFolderError, match='no image of 3 of 3 classes'):
+        ImageNetVal(tmp_path, wordnet_ids=CLASSES, image_count=None)
+
+
 def test_data_sets_are_registered(tmp_path):
     fill(tmp_path)
     dataset = DATASETS.build(
@@ -173,8 +208,8 @@ def remove_all(root):
     ('damage', 'message'),
     [
         (remove_all, 'does not exist'),
-        (remove_class, r'no folder for 1 of 3 classes \(n01443537\)'),
-        (empty_class, 'n01443537.* holds no image'),
+        (remove_class, r'no image of 1 of 3 classes \(n01443537\)'),
+        (empty_class, r'no image of 1 of 3 classes \(n01443537\)'),
         (foreign_class, '1 folders of classes .* ImageNetVal .*n99999999'),
     ],
 )
@@ -193,7 +228,7 @@ def test_wrong_count(tmp_path):
 
 def test_another_benchmark_in_the_folder(tmp_path):
     fill(tmp_path, read_wordnet_ids('imagenet_r'), count=1)
-    with pytest.raises(ImageFolderError, match='no folder for .* of 200 classes'):
+    with pytest.raises(ImageFolderError, match='no image of .* of 200 classes'):
         ImageNetA(tmp_path)
 
 
@@ -213,31 +248,3 @@ def test_mask_that_matches_no_class(tmp_path):
 def test_unknown_cells(tmp_path, arguments, message):
     with pytest.raises(ImageFolderError, match=message):
         ImageNetC(tmp_path, **arguments)
-
-
-# -------------------------------------------------------------------------- loading
-
-
-def test_image_is_loaded_as_bgr_without_turning_it(tmp_path):
-    image = Image.new('RGB', (5, 3), (250, 0, 0))
-    exif = image.getexif()
-    exif[0x0112] = 6
-    image.save(tmp_path / 'a.png', exif=exif)
-    results = LoadImageOrMark()(dict(img_path=str(tmp_path / 'a.png')))
-    assert results['img'].shape == (3, 5, 3)
-    assert results['img'][0, 0].tolist() == [0, 0, 250]
-    assert results['unreadable'] == ''
-
-
-@pytest.mark.parametrize('damage', ['truncated', 'empty', 'no image', 'gone'])
-def test_unreadable_image_is_marked(tmp_path, damage):
-    path = tmp_path / 'a.jpg'
-    Image.effect_noise((64, 64), 90).convert('RGB').save(path)
-    content = path.read_bytes()
-    contents = {'truncated': content[: len(content) // 2], 'empty': b'', 'gone': b''}
-    path.write_bytes(contents.get(damage, b'no image'))
-    if damage == 'gone':
-        path.unlink()
-    results = LoadImageOrMark()(dict(img_path=str(path)))
-    assert results['unreadable']
-    assert not results['img'].any()

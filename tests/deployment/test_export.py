@@ -1,5 +1,6 @@
 import mmcv
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -50,6 +51,7 @@ def test_onnx_gives_the_trained_models_outputs_at_any_size(name, tmp_path):
     assert all(0 < check.difference <= 1e-5 for check in checks)
     assert list(target.parent.iterdir()) == [target]
 
+    assert opset_of(target) == 18
     session = onnxruntime.InferenceSession(target)
     (images,) = session.get_inputs()
     assert images.name == 'images' and images.shape == ['batch', 3, 'height', 'width']
@@ -61,6 +63,23 @@ def test_onnx_gives_the_trained_models_outputs_at_any_size(name, tmp_path):
         outputs = session.run(None, {'images': batch.numpy()})
         expected = expected_outputs(model, name, batch)
         assert_equal_outputs([torch.from_numpy(o) for o in outputs], expected)
+
+
+def opset_of(path):
+    return {entry.domain: entry.version for entry in onnx.load(path).opset_import}['']
+
+
+@pytest.mark.parametrize('opset', [17, 20])
+def test_onnx_of_another_opset_gives_equal_outputs(opset, tmp_path):
+    config, checkpoint, model = mini_model('resnet', tmp_path)
+    target = tmp_path / 'model.onnx'
+    export(config, checkpoint, target, shape=(64, 64), opset=opset)
+    assert opset_of(target) == opset
+    images = photographs(2, 79, 131)
+    session = onnxruntime.InferenceSession(target)
+    outputs = session.run(None, {'images': images.numpy()})
+    expected = expected_outputs(model, 'resnet', images)
+    assert_equal_outputs([torch.from_numpy(o) for o in outputs], expected)
 
 
 @pytest.mark.parametrize('name', TASKS)

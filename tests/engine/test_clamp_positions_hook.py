@@ -1,8 +1,16 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from engine_runs import SmallModel, run
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
+
+from mmdcls.engine.clamp_positions_hook import check_averages
+from mmdcls.layers import DCLSConv2d, named_dcls_layers
+from mmdcls.models import ConvNeXtDCLS
 
 CLAMP = dict(type='mmdcls.ClampPositionsHook')
 
@@ -72,6 +80,28 @@ def test_positions_of_a_checkpoint_are_clamped_at_the_start(tmp_path):
     assert watch.largest[0] == 3
 
 
+def test_says_how_many_positions_are_clamped_at_the_start(tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda self, text: warnings.append(text))
+    model = SmallModel()
+    # A second layer with the same positions: they count once.
+    model.other = DCLSConv2d(
+        3, 3, 5, 7, padding=3, groups=3, positions=model.conv.positions
+    )
+    with torch.no_grad():
+        model.conv.positions.zero_()
+        model.conv.positions[0, 1, 0, :2] = torch.tensor([3.5, -5.25])
+    options = dict(model=model, max_epochs=1, custom_hooks=[CLAMP])
+    wrapper = optim_wrapper(lr=0.0)
+    run(tmp_path, optim_wrapper=wrapper, **options)
+    said = [text for text in warnings if 'position' in text]
+    assert len(said) == 1 and '\n' not in said[0]
+    assert said[0].startswith('2 of 30 position coordinates lie beyond their kernels')
+    assert 'by up to 2.2 pixels' in said[0]
+    run(tmp_path, optim_wrapper=wrapper, **options)
+    assert [text for text in warnings if 'position' in text] == said
+
+
 def test_ema_averages_clamped_positions(tmp_path):
     runner = run(
         tmp_path,
@@ -100,3 +130,52 @@ def test_nan_positions_stop_the_training(tmp_path):
 
     with pytest.raises(ValueError, match=r'conv\.positions became NaN at iteration 3'):
         run(tmp_path, custom_hooks=[Spoil(), CLAMP])
+
+
+def test_model_without_positions(tmp_path):
+    model = SmallModel()
+    model.conv.switch_to_deploy()
+    wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
+    with pytest.raises(ValueError, match='ClampPositionsHook needs .* has none'):
+        run(tmp_path, model=model, optim_wrapper=wrapper, custom_hooks=[CLAMP])
+
+
+def shared(share_positions=True):
+    return ConvNeXtDCLS(
+        dict(depths=[1, 1, 6, 1], channels=[2] * 4),
+        dilated_kernel_size=3,
+        kernel_count=3,
+        share_positions=share_positions,
+    )
+
+
+def averages(model, **kwargs):
+    """What ClampPositionsHook sees of an EMA hook, and the average itself."""
+    average = ExponentialMovingAverage(model, momentum=0.1, **kwargs)
+    hooks = [SimpleNamespace(ema_model=average)]
+    return SimpleNamespace(hooks=hooks), dict(named_dcls_layers(model)), average
+
+
+def test_averages_that_take_shared_positions_several_times_are_refused():
+    model = shared()
+    runner, layers, average = averages(model, update_buffers=True)
+    positions = model.stages[2][0].depthwise_conv.positions
+    with torch.no_grad():
+        positions.fill_(0)
+        average.update_parameters(model)
+        positions.fill_(1)
+        average.update_parameters(model)
+    wrong = average.module.stages[2][0].depthwise_conv.positions
+    # One step of six blocks: 1 - 0.9 ** 6 in place of 0.1.
+    torch.testing.assert_close(wrong, torch.full_like(wrong, 1 - 0.9**6))
+    with pytest.raises(ValueError, match='update_buffers=True averages positions'):
+        check_averages(runner, layers)
+
+
+@pytest.mark.parametrize(
+    'share_positions, update_buffers', [(True, False), (False, True)]
+)
+def test_right_averages_are_accepted(share_positions, update_buffers):
+    model = shared(share_positions)
+    runner, layers, _ = averages(model, update_buffers=update_buffers)
+    check_averages(runner, layers)

@@ -8,8 +8,14 @@ from mmengine.config import Config
 from official_configs import ROOT
 from skimage import data
 
-from mmdcls.engine.checkpoint import CheckpointError
-from mmdcls.engine.inference import find_images, make_inferencer, predict
+from mmdcls.checkpoints.reading import CheckpointError
+from mmdcls.datasets.loading import UnreadableImageError
+from mmdcls.engine.inference import (
+    find_images,
+    make_inferencer,
+    name_results,
+    predict,
+)
 from mmdcls.engine.launch import ConfigError
 
 CLASSIFIER = dict(
@@ -144,13 +150,13 @@ def test_unreadable_image_is_named_and_nothing_is_written(content, trained, tmp_
     out = tmp_path / 'out'
     out.mkdir()
     inferencer = make_inferencer(*files['mmseg'])
-    with pytest.raises(ConfigError, match=r"broken\.png' cannot be read"):
+    with pytest.raises(UnreadableImageError, match=r"broken\.png' cannot be read"):
         predict(inferencer, tmp_path / 'broken.png', out, 'broken')
     assert not list(out.iterdir())
 
 
 def test_images_are_found_in_order(tmp_path):
-    for name in ('b.PNG', 'a.jpg', 'c.txt'):
+    for name in ('b.PNG', 'a.jpg', 'c.txt', '._a.jpg', '.DS_Store', 'Thumbs.db'):
         (tmp_path / name).touch()
     (tmp_path / 'empty').mkdir()
     found = find_images([tmp_path / 'b.PNG', tmp_path])
@@ -162,6 +168,16 @@ def test_images_are_found_in_order(tmp_path):
     ):
         with pytest.raises(ConfigError, match=message):
             find_images([tmp_path / path])
+
+
+def test_results_have_names_of_their_own(tmp_path):
+    folders = tmp_path / 'a', tmp_path / 'b'
+    names = ('x.jpg', 'x_labels.jpg', 'x.png', 'y.png')
+    images = [folder / name for folder in folders for name in names]
+    chosen = name_results(images, tmp_path)
+    pictures = [f'{name}{end}' for name in chosen for end in ('.png', '_labels.png')]
+    assert len(set(pictures)) == 16
+    assert chosen[:4] == ['x', 'x_labels-2', 'x-2', 'y']
 
 
 def test_config_without_a_known_scope_is_refused(tmp_path, trained):

@@ -1,8 +1,10 @@
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
 from mmpretrain.models.backbones import ConvNeXt
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 from mmdcls.layers import DCLSConv2d
 from mmdcls.models import ConvNeXtDCLS
@@ -124,10 +126,96 @@ def test_bad_config(paramwise_cfg, message):
         build(Detector(convnext_dcls(SMALL)), **paramwise_cfg)
 
 
-def test_backbone_without_depths():
+@pytest.mark.parametrize('decay_type', ['layer_wise', 'stage_wise'])
+def test_backbone_without_depths(decay_type):
     model = Detector(nn.Conv2d(1, 1, 1))
     with pytest.raises(TypeError, match='Conv2d has none'):
-        build(model, decay_rate=0.9, num_layers=6)
+        build(model, decay_rate=0.9, num_layers=6, decay_type=decay_type)
+
+
+class Named(nn.Module):
+    """A model whose backbone is called otherwise."""
+
+    def __init__(self, **modules):
+        super().__init__()
+        for name, module in modules.items():
+            self.add_module(name, module)
+        self.head = nn.Linear(16, 2)
+
+
+@pytest.mark.parametrize('decay_type', ['layer_wise', 'stage_wise'])
+@pytest.mark.parametrize(
+    'make, prefix',
+    [
+        (lambda b: Named(img_backbone=b), 'img_backbone.'),
+        (lambda b: Named(detector=Detector(b)), 'detector.backbone.'),
+        (lambda b: nn.Sequential(b, nn.Linear(1, 1)), '0.'),
+        (lambda b: b, ''),
+    ],
+    ids=['other name', 'deeper', 'sequential', 'itself'],
+)
+def test_backbone_is_found_wherever_it_is(decay_type, make, prefix):
+    paramwise_cfg = dict(decay_rate=0.7, decay_type=decay_type, num_layers=6)
+    usual = Detector(convnext_dcls(SMALL, out_indices=(0, 1, 2, 3)))
+    expected = options(usual, build(usual, **paramwise_cfg))
+    model = make(convnext_dcls(SMALL, out_indices=(0, 1, 2, 3)))
+    actual = options(model, build(model, **paramwise_cfg))
+    for name, values in expected.items():
+        if name.startswith('backbone.'):
+            assert actual[prefix + name.removeprefix('backbone.')] == values
+    assert len({lr for lr, _ in actual.values()}) > 2
+
+
+def test_a_classifier_that_asks_its_backbone_is_no_backbone():
+    from mmpretrain.models import ImageClassifier
+
+    head = dict(type='LinearClsHead', num_classes=2, in_channels=16)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = ImageClassifier(backbone=convnext_dcls(SMALL), head=head)
+    actual = options(model, build(model, decay_rate=0.7, num_layers=6))
+    assert actual['head.fc.weight'][0] == 1e-3
+    assert actual['backbone.downsample_layers.0.0.weight'][0] == pytest.approx(
+        1e-3 * 0.7**7
+    )
+
+
+def test_every_backbone_of_several_decays():
+    model = Named(
+        student=Detector(convnext_dcls(SMALL)), other=Detector(convnext_dcls(SMALL))
+    )
+    actual = options(model, build(model, decay_rate=0.7, num_layers=6))
+    stem = '{}.backbone.downsample_layers.0.0.weight'
+    assert actual[stem.format('student')] == actual[stem.format('other')]
+    assert actual[stem.format('student')][0] == pytest.approx(1e-3 * 0.7**7)
+
+
+@pytest.mark.parametrize('optimizer', ['SGD', 'AdamW'])
+def test_rates_are_kept_in_a_compiled_step(optimizer):
+    """By the Runner's option ``compile`` the optimizer's step is compiled, too."""
+    model = nn.Sequential(DCLSConv2d(4, 4, 3, 5, groups=4), nn.Conv2d(4, 4, 1))
+    cfg = dict(
+        constructor='mmdcls.DCLSOptimWrapperConstructor',
+        optimizer=dict(type=optimizer, lr=1e-3),
+    )
+    optim_wrapper = build_optim_wrapper(model, cfg)
+    compiled = CompileCounter()
+
+    @torch.compile(backend=compiled)
+    def step(x):
+        optim_wrapper.update_params(model(x).square().mean())
+
+    torch.compiler.reset()
+    frames = []
+    for i in range(4):
+        for group in optim_wrapper.optimizer.param_groups:
+            group['lr'] = 1e-3 / (i + 1)
+        step(torch.rand(1, 4, 8, 8))
+        assert options(model, optim_wrapper)['0.positions'][0] == pytest.approx(
+            5e-3 / (i + 1)
+        )
+        frames.append(compiled.frame_count)
+    assert frames[-1] == frames[-2]
+    torch.compiler.reset()
 
 
 def test_shared_positions_are_updated_once_a_step():

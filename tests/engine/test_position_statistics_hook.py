@@ -50,3 +50,51 @@ def test_share_at_the_border(tmp_path):
     assert [entry['step'] for entry in logged] == [2, 4]
     assert logged[0]['positions/conv/at_border'] == pytest.approx(1 / 8)
     assert logged[0]['positions/conv/speed'] == 0
+
+
+@pytest.mark.parametrize(
+    'options, steps', [({}, [5]), (dict(interval=2), [2, 4])], ids=['default', 'two']
+)
+def test_counts_iterations_where_the_training_does(tmp_path, options, steps):
+    hook = dict(type='mmdcls.PositionStatisticsHook', **options)
+    loop = dict(by_epoch=False, max_iters=5)
+    run(tmp_path, train_cfg=loop, custom_hooks=[hook])
+    assert [entry['step'] for entry in scalars(tmp_path)] == steps
+
+
+@pytest.mark.parametrize(
+    'options, loop, message',
+    [
+        (
+            dict(interval=3),
+            dict(by_epoch=True, max_epochs=2),
+            'interval=3 lies behind the end of this training of 2 epochs',
+        ),
+        (
+            dict(by_epoch=True),
+            dict(by_epoch=False, max_iters=5),
+            'by_epoch=True does not go with this training',
+        ),
+        (
+            dict(interval=0),
+            dict(by_epoch=True, max_epochs=2),
+            'interval=0 must be at least 1',
+        ),
+    ],
+)
+def test_hook_that_can_never_act_stops_the_training(tmp_path, options, loop, message):
+    hook = dict(type='mmdcls.PositionStatisticsHook', **options)
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, train_cfg=loop, custom_hooks=[hook])
+
+
+def test_model_without_positions(tmp_path):
+    model = SmallModel()
+    model.conv.switch_to_deploy()
+    with pytest.raises(ValueError, match='SmallModel has none'):
+        run(
+            tmp_path,
+            model=model,
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            custom_hooks=[dict(type='mmdcls.PositionStatisticsHook')],
+        )

@@ -1,13 +1,15 @@
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
-from engine_runs import SmallModel, run
+from engine_runs import Images, SmallModel, run
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import LOOPS, MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from tool_runs import ROOT
+from torch.utils.data import DataLoader
 
 from mmdcls.engine import RepulsiveLossHook
 from mmdcls.layers import iter_dcls_layers
@@ -62,20 +64,79 @@ def test_positions_are_driven_apart(tmp_path):
     assert trained(hook) < 0.5 * without
 
 
+def test_single_element(tmp_path):
+    hook = dict(type='mmdcls.RepulsiveLossHook', begin=0)
+    with pytest.raises(ValueError, match='at least 2, not 1'):
+        run(tmp_path, model=SmallModel(kernel_count=1), custom_hooks=[hook])
+
+
 @pytest.mark.parametrize(
-    'model, message',
+    'train_cfg, options, begin',
     [
-        (lambda: SmallModel(kernel_count=1), 'at least 2, not 1'),
-        (lambda: SmallModel().requires_grad_(True), None),
+        (dict(by_epoch=True, max_epochs=300), {}, 21),
+        (dict(by_epoch=True, max_epochs=30), dict(begin=5), 5),
+        (dict(by_epoch=False, max_iters=160_000), {}, 11_200),
+        (dict(by_epoch=False, max_iters=10), dict(begin=3), 3),
+        (dict(by_epoch=True, max_epochs=3), dict(begin=7, by_epoch=False), 7),
     ],
 )
-def test_single_element(tmp_path, model, message):
-    hook = dict(type='mmdcls.RepulsiveLossHook')
-    if message is None:
-        run(tmp_path, model=model(), custom_hooks=[hook])
-        return
+def test_begin_follows_the_loop(train_cfg, options, begin):
+    """Epoch 21, after epoch 20, is where the authors' code begins."""
+    hook, runner = before_train(train_cfg, options)
+    images, targets = torch.rand(2, 3, 9, 9), torch.zeros(2)
+    by_epoch = train_cfg['by_epoch'] and options.get('by_epoch') is not False
+    for step in (begin - 1, begin):
+        setattr(runner, 'epoch' if by_epoch else 'iter', step)
+        losses = runner.model(images, targets, mode='loss')
+        assert ('loss_repulsive' in losses) == (step == begin)
+
+
+@pytest.mark.parametrize(
+    'train_cfg, options, message',
+    [
+        (dict(by_epoch=True, max_epochs=20), {}, 'begin=21 lies behind .* 20 epochs'),
+        (dict(by_epoch=True, max_epochs=5), dict(begin=5), 'begin=5 lies behind'),
+        (dict(by_epoch=False, max_iters=9), dict(begin=9), 'behind .* 9 iterations'),
+        (
+            dict(by_epoch=False, max_iters=9),
+            dict(begin=1, by_epoch=True),
+            'by_epoch=True does not go with this training',
+        ),
+    ],
+)
+def test_hook_that_can_never_act_stops_the_training(train_cfg, options, message):
     with pytest.raises(ValueError, match=message):
-        run(tmp_path, model=model(), custom_hooks=[hook])
+        before_train(train_cfg, options)
+
+
+def before_train(train_cfg, options):
+    """Start a training of a given length with the hook, and go no further."""
+    loop = LOOPS.build(
+        dict(
+            type='EpochBasedTrainLoop'
+            if train_cfg['by_epoch']
+            else 'IterBasedTrainLoop',
+            runner=MagicMock(),
+            dataloader=DataLoader(Images()),
+            **{k: v for k, v in train_cfg.items() if k != 'by_epoch'},
+        )
+    )
+    runner = SimpleNamespace(model=SmallModel(), train_loop=loop, epoch=0, iter=0)
+    hook = RepulsiveLossHook(**options)
+    hook.before_train(runner)
+    return hook, runner
+
+
+def test_acts_in_an_iteration_based_training(tmp_path):
+    losses = Losses()
+    hook = dict(type='mmdcls.RepulsiveLossHook', begin=2)
+    run(
+        tmp_path,
+        train_cfg=dict(by_epoch=False, max_iters=5),
+        custom_hooks=[hook, losses],
+    )
+    expected = [False, False, True, True, True]
+    assert ['loss_repulsive' in log for log in losses.logs] == expected
 
 
 def test_model_without_dcls(tmp_path):
@@ -87,7 +148,7 @@ def test_model_without_dcls(tmp_path):
             tmp_path,
             model=model,
             optim_wrapper=wrapper,
-            custom_hooks=[dict(type='mmdcls.RepulsiveLossHook')],
+            custom_hooks=[dict(type='mmdcls.RepulsiveLossHook', begin=0)],
         )
 
 
@@ -138,11 +199,12 @@ def test_any_task_gets_the_loss_without_a_change_to_its_heads(config, make_sampl
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).train()
     images, samples = torch.rand(2, 3, 64, 64), [make_sample() for _ in range(2)]
-    runner = SimpleNamespace(model=model, epoch=19, iter=0)
-    hook = RepulsiveLossHook(begin=20, weight=2.0)
+    loop = SimpleNamespace(max_epochs=300, max_iters=3000)
+    runner = SimpleNamespace(model=model, train_loop=loop, epoch=20, iter=0)
+    hook = RepulsiveLossHook(weight=2.0)
     hook.before_train(runner)
     assert 'loss_repulsive' not in model(images, samples, mode='loss')
-    runner.epoch = 20
+    runner.epoch = 21
     losses = model(images, samples, mode='loss')
     expected = 2 * repulsive_loss(model)
     assert expected > 0

@@ -28,9 +28,10 @@ from robustness_runs import (
 from torch.nn.modules.module import register_module_forward_hook
 
 from mmdcls.analysis.robustness import ReportError
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.datasets.corruptions import CORRUPTIONS
-from mmdcls.engine.checkpoint import CheckpointError
 from mmdcls.engine.launch import ConfigError
+from mmdcls.files import OverwritingError
 
 # ------------------------------------------------------------------------- resuming
 
@@ -197,7 +198,7 @@ def test_wrong_number_of_classes(mini_sets, tmp_path):
 
 def test_thousand_outputs_need_the_thousand_classes(mini_sets, tmp_path):
     model = write_model(tmp_path / 'model', outputs=1000)
-    with pytest.raises(ValueError, match='no folder for 990 of 1000 classes'):
+    with pytest.raises(ValueError, match='no image of 990 of 1000 classes'):
         evaluate(model, mini_sets, tmp_path / 'out', **FEW)
 
 
@@ -236,3 +237,13 @@ def test_scores_that_are_not_finite_are_refused(mini_sets, tmp_path):
     torch.save(content, model[1])
     with pytest.raises(ValueError, match='are not finite'):
         evaluate(model, mini_sets, tmp_path / 'out', benchmarks=['clean'])
+
+
+def test_reports_that_are_read_are_not_written_over(mini_sets, small_model, tmp_path):
+    few = dict(benchmarks=['clean'], work_dir=str(tmp_path / 'work_dir'))
+    path = evaluate(small_model, mini_sets, tmp_path, **few)
+    report = path.read_bytes()
+    for out, compare in ((tmp_path, [str(path)]), (mini_sets / 'imagenet/val/x', [])):
+        with pytest.raises(OverwritingError, match='which is to be read|is the same'):
+            evaluate(small_model, mini_sets, out, **few, compare=compare)
+    assert path.read_bytes() == report

@@ -103,6 +103,26 @@ def test_equals_the_released_2d_package_for_any_size(size):
     assert_close(run(layer, x)[0], run(make_released(layer), x)[0], 'output')
 
 
+def test_positions_far_beyond_the_kernel_are_taken_as_they_are():
+    layer = make_layer(DCLSConv2d, 4, 4, 9, 17, padding=8, groups=4)
+    with torch.no_grad():
+        layer.positions.normal_(0, 7)
+    assert ((layer.positions.abs() > 8) & (layer.positions.abs() < 9)).any()
+    assert (layer.positions.abs() > 9).any()
+    released = make_released(layer)
+    x = make_input(layer, size=20)
+    expected, expected_grad_x = run(released, x)
+    out, grad_x = run(layer, x)
+    assert_close(out, expected, 'output')
+    assert_close(grad_x, expected_grad_x, 'gradient')
+    for name, gradient in released_gradients(layer, released).items():
+        assert_close(getattr(layer, name).grad, gradient, 'gradient', msg=name)
+    with torch.no_grad():
+        assert_close(layer.eval()(x), expected, 'output')
+        layer.switch_to_deploy()
+        assert_close(layer(x), expected, 'output')
+
+
 @pytest.mark.parametrize('interpolation', INTERPOLATIONS)
 @pytest.mark.parametrize(
     ('cls', 'dense', 'size', 'padding'),

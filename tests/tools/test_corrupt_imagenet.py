@@ -146,6 +146,16 @@ def test_crop_larger_than_the_image():
 
 
 @pytest.mark.slow
+def test_hidden_files_and_folders_are_no_images(source, tmp_path):
+    for name in ('n01440764/._a.JPEG', '.trash/a.JPEG', 'n01443537/Thumbs.db'):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_bytes(b'no image')
+    target = tmp_path / 'c'
+    assert corrupt_imagenet(source, target, ['contrast'], [1], MAKING) == []
+    names = {path.name for path in (target / 'contrast').rglob('*.*')}
+    assert names == {'a.JPEG', 'b.png', 'c.jpg'}
+
+
 def test_tool_names_unreadable_images_and_goes_on(source, tmp_path):
     (source / 'n01440764/a.JPEG').write_bytes(b'no image')
     options = ('--corruptions', 'fog', '--severities', 1, '--resize', 37, '--crop', 32)

@@ -19,9 +19,9 @@ from mmseg.visualization import SegLocalVisualizer
 from mmdcls.analysis.paper_tables import read_scores
 from mmdcls.analysis.printed_tables import TABLE_3, TABLE_4
 from mmdcls.datasets.mini import make_mini
+from mmdcls.engine.data_paths import check_data_paths
 from mmdcls.engine.launch import (
     build_runner,
-    check_data_paths,
     enable_tta,
     load_config,
 )

@@ -108,6 +108,21 @@ def test_bad_arguments_end_in_one_sentence(trained, tmp_path):
     assert not (tmp_path / 'new').exists()
 
 
+@pytest.mark.parametrize(
+    'opset, target, message',
+    [
+        (0, 'a.onnx', '--opset: opset=0 must be between 1 and '),
+        (999, 'a.onnx', '--opset: opset=999 must be between 1 and '),
+        (17, 'a.pt', '--opset is of .onnx files, TorchScript has none.'),
+        (9, 'a.onnx', 'it takes opset 18, and opset=9 was asked for'),
+    ],
+)
+def test_opset_that_cannot_be_is_refused(opset, target, message, trained, tmp_path):
+    target = tmp_path / 'new' / target
+    assert_refuses(message, SCRIPT, *trained, target, *SMALL, '--opset', opset)
+    assert not target.parent.exists()
+
+
 def test_size_that_the_config_pads_is_refused(tmp_path):
     config, checkpoint, _ = mini_model('cascade', tmp_path)
     target = tmp_path / 'new' / 'model.pt'

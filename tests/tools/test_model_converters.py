@@ -42,8 +42,9 @@ def classifier(tmp_path):
 def test_there_and_back(classifier, tmp_path):
     source, config = classifier
     ours, back = tmp_path / 'new' / 'ours.pth', tmp_path / 'back.pth'
-    printed = assert_runs(FORWARD, source, ours, '--config', config, '--task', 'cls')
-    for row in ('loaded', 'renamed', 'clamped', 'missing', 'unexpected'):
+    options = ('--config', config, '--task', 'cls', '--clamp')
+    printed = assert_runs(FORWARD, source, ours, *options)
+    for row in ('loaded', 'renamed', 'beyond the kernel', 'missing', 'unexpected'):
         assert row in printed
     assert f'Written: {ours}' in printed
     assert_runs(BACK, ours, back, '--config', config)
@@ -77,10 +78,25 @@ def test_accepts_differing_positions_on_request(monkeypatch, tmp_path):
     config = write_mini_config('cls', tmp_path)
     ours, back = tmp_path / 'ours.pth', tmp_path / 'back.pth'
     options = ('--config', config, '--no-share')
-    run_in_process(monkeypatch, FORWARD, tmp_path / 'official.pth', ours, *options)
+    source = tmp_path / 'official.pth'
+    run_in_process(monkeypatch, FORWARD, source, ours, *options, '--no-clamp')
     run_in_process(monkeypatch, BACK, ours, back, *options)
     returned = torch.load(back)['model']['stages.2.1.dwconv.P']
-    assert torch.equal(returned, state_dict['stages.2.1.dwconv.P'].clamp(-8, 8))
+    assert torch.equal(returned, state_dict['stages.2.1.dwconv.P'])
+
+
+def test_swaps_the_axes_on_request_in_both_directions(
+    monkeypatch, tmp_path, classifier
+):
+    source, config = classifier
+    ours, back = tmp_path / 'ours.pth', tmp_path / 'back.pth'
+    options = ('--config', config, '--columns-first')
+    run_in_process(monkeypatch, FORWARD, source, ours, *options, '--no-clamp')
+    run_in_process(monkeypatch, BACK, ours, back, *options)
+    positions = torch.load(source)['model']['stages.2.1.dwconv.P']
+    name = 'backbone.stages.2.1.depthwise_conv.positions'
+    assert torch.equal(torch.load(ours)['state_dict'][name], positions.flip(0))
+    assert torch.equal(torch.load(back)['model']['stages.2.1.dwconv.P'], positions)
 
 
 def test_starts_from_plain_convnext(monkeypatch, capsys, tmp_path, classifier):
@@ -126,6 +142,7 @@ BAD_INPUT = {
     'hostile': (make_hostile, (), 'nothing in it was run'),
     'nan': (make_nan, (), "NaN or infinite in 'head.bias'"),
     'incomplete': (remove_a_tensor, (), "no 'backbone.stages.0.0.gamma' (1 missing"),
+    'beyond the kernel': (lambda path: None, (), 'give --clamp if it is'),
     'wrong task': (lambda path: None, ('--task', 'det'), 'holds a classification mod'),
     'absent': (lambda path: path.unlink(), (), 'does not exist'),
     'plain': (lambda path: None, ('--from-convnext',), 'has positions already'),
@@ -155,12 +172,21 @@ def test_bad_input_ends_in_one_sentence_and_writes_nothing(
     assert files_in(tmp_path) == before
 
 
-@pytest.mark.parametrize('options', [('--no-share',), ('--task', 'seg')])
-def test_flags_that_exclude_each_other(options, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (('--task', 'seg'), 'takes no other task'),
+        (('--no-share',), 'has no positions'),
+        (('--columns-first',), 'has no positions'),
+        (('--clamp',), 'has no positions'),
+        (('--no-clamp',), 'has no positions'),
+    ],
+)
+def test_flags_that_exclude_each_other(options, message, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         run_in_process(monkeypatch, FORWARD, 'a', 'b.pth', '--from-convnext', *options)
     assert end.value.code == 2
-    assert '--from-convnext takes neither' in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_reparameterize_says_how_to_use_the_result(monkeypatch, capsys, tmp_path):

@@ -188,7 +188,7 @@ def test_unknown_config():
 
 @pytest.mark.parametrize('config', [SEGMENTATION, DETECTION], ids=['ade20k', 'coco'])
 def test_missing_data_folder(config, tmp_path):
-    message = f"train_dataloader.dataset.data_root: '{tmp_path / 'absent'}"
+    message = f"--data-root: the folder '{tmp_path / 'absent'}' does not exist"
     assert_refuses(
         *(message, 'train.py', config, '--data-root', tmp_path / 'absent'),
         *('--work-dir', tmp_path / 'work'),

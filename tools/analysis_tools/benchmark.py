@@ -68,11 +68,13 @@ def main() -> None:
     from mmdcls.analysis.reports import silence_mmengine
     from mmdcls.analysis.throughput import Contender, Settings
     from mmdcls.engine.launch import load_config
-    from mmdcls.files import write_json
+    from mmdcls.files import refuse_overwriting, write_json
     from mmdcls.ops.benchmark.timing import describe_device
 
     silence_mmengine()
+    configs = [config for config in (args.first, args.second) if config]
     with one_sentence_errors():
+        refuse_overwriting([args.out] if args.out else [], configs)
         settings = Settings(
             batch_size=args.batch_size,
             shape=args.shape,
@@ -83,7 +85,7 @@ def main() -> None:
         )
         torch.manual_seed(0)
         contenders = []
-        for config in filter(None, (args.first, args.second)):
+        for config in configs:
             options = copy.copy(args)
             options.config = config
             contenders.append(Contender(load_config(options), settings))

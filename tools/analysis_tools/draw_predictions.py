@@ -19,12 +19,17 @@ def main() -> None:
 
     # After the command line is read, so that --device can hide the GPUs from torch.
     from mmdcls.analysis.pictures import draw_predictions
-    from mmdcls.engine.launch import build_runner, check_data_paths, load_config
+    from mmdcls.engine.data_paths import check_data_paths
+    from mmdcls.engine.launch import build_runner, load_config
+    from mmdcls.engine.run_outputs import check_outputs
+    from mmdcls.engine.unpickling import refuse_unpickling
 
     with one_sentence_errors():
-        cfg = load_config(args)
+        cfg = load_config(args, splits=('test',))
+        check_outputs(cfg, ('test',), (args.out,), (args.config, args.checkpoint))
         cfg.load_from = args.checkpoint
         check_data_paths(cfg, ('test',))
+        refuse_unpickling(cfg, ('test',), args.allow_pickle)
         runner = build_runner(cfg, partial_checkpoint=False)
         runner.load_or_resume()
         path = draw_predictions(runner, args.out, args.count, args.score_thr)

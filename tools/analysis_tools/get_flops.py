@@ -32,7 +32,7 @@ def main() -> None:
             print(json.dumps(result.as_dict()))
             return
         height, width = result.shape
-        print(f'Image:      3 x {height} x {width}')
+        print(f'Image:      {result.channels} x {height} x {width}')
         print(f'Parameters: {result.parameters / 1e6:.1f} M')
         print(f'FLOPs:      {result.flops / 1e9:.1f} G multiply-accumulates')
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mmdcls.command_line import one_sentence_errors
-from mmdcls.files import write_json, written_whole
+from mmdcls.files import refuse_overwriting, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,12 +51,17 @@ def main() -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fill the tables."""
-    import mmdcls.engine  # noqa: F401, finds mmseg's configs
+    import mmdcls.registry  # noqa: F401, finds mmseg's configs
     from mmdcls.analysis import paper_tables
     from mmdcls.analysis.printed_tables import TABLES
     from mmdcls.analysis.reports import silence_mmengine
 
     silence_mmengine()
+    # With --update, the document is read and written on purpose.
+    inputs = [*args.throughput, *paper_tables.find_runs(args.work_dirs)]
+    refuse_overwriting(filter(None, (args.json, args.update)), inputs)
+    if args.json and args.update:
+        refuse_overwriting([args.json], [args.update])
     ratios: dict[tuple[str, str], float] = {}
     for path in args.throughput:
         ratios.update(paper_tables.read_throughput_ratios(path))
@@ -81,8 +86,7 @@ def run(args: argparse.Namespace) -> None:
         write_json(args.json, filled)
     if args.update:
         text = args.update.read_text()
-        with written_whole(args.update) as temporary:
-            temporary.write_text(paper_tables.update_file(text, markdown))
+        write_text(args.update, paper_tables.update_file(text, markdown))
     else:
         print('\n'.join(markdown.values()), end='')
 

@@ -17,11 +17,17 @@ def main() -> None:
     parser.add_argument('--out', help='PNG file; default: WORK_DIR/positions.png')
     args = parser.parse_args()
 
-    from mmdcls.analysis.position_plot import plot_positions, read_position_log
+    from mmdcls.analysis.position_plot import (
+        find_position_logs,
+        plot_positions,
+        read_position_log,
+    )
+    from mmdcls.files import refuse_overwriting
 
+    out = args.out or Path(args.work_dir) / 'positions.png'
     with one_sentence_errors():
-        log = read_position_log(args.work_dir)
-        print(plot_positions(log, args.out or Path(args.work_dir) / 'positions.png'))
+        refuse_overwriting([out], find_position_logs(args.work_dir))
+        print(plot_positions(read_position_log(args.work_dir), out))
 
 
 if __name__ == '__main__':

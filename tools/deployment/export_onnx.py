@@ -1,9 +1,10 @@
 """Export a trained model to ONNX, TorchScript or torch.export, checked on images.
 
 OUT's ending chooses: .onnx, .pt (TorchScript) or .pt2 (torch.export). DCLS layers and
-the batch norms of ResNetDCLS are folded first. The file takes any number of RGB images
-of any size and gives logits (classification, segmentation) or the feature pyramid
-(detection). It is written only if its outputs are those of PyTorch.
+the batch norms of ResNetDCLS are folded first. The file takes any number of images of
+any size, RGB if they have three channels, and gives logits (classification,
+segmentation) or the feature pyramid (detection). It is written only if its outputs are
+those of PyTorch.
 """
 
 import argparse
@@ -41,6 +42,11 @@ def main() -> None:
         help='how much outputs may differ, relative to the largest; default: 1e-5',
     )
     parser.add_argument(
+        '--opset',
+        type=int,
+        help="version of ONNX's operators that the file needs; default: 18",
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -60,6 +66,7 @@ def main() -> None:
             shape=tuple(args.shape),
             tolerance=args.tolerance,
             options=args.cfg_options,
+            opset=args.opset,
         )
         for check in checks:
             print(

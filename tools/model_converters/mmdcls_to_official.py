@@ -17,7 +17,11 @@ def main() -> None:
         from mmdcls.converters import mmdcls_to_official
 
         return mmdcls_to_official(
-            args.src, args.task, args.config, share_positions=not args.no_share
+            args.src,
+            args.task,
+            args.config,
+            share_positions=not args.no_share,
+            columns_first=args.columns_first,
         )
 
     convert_file(args.src, args.dst, convert)

@@ -15,6 +15,12 @@ def main() -> None:
         '--no-ema', action='store_true', help='take the weights that are not averaged'
     )
     parser.add_argument(
+        '--clamp',
+        action=argparse.BooleanOptionalAction,
+        help='clamp positions beyond the kernel or keep them; by default as the layer '
+        'that SRC belongs to does, where the file tells it',
+    )
+    parser.add_argument(
         '--from-convnext',
         action='store_true',
         help='SRC is a plain ConvNeXt: keep all but its depthwise convolutions, which '
@@ -22,8 +28,8 @@ def main() -> None:
     )
     parser.add_argument('--seed', type=int, default=0, help='with --from-convnext')
     args = parser.parse_args()
-    if args.from_convnext and (args.no_share or args.task not in (None, 'cls')):
-        parser.error('--from-convnext takes neither --no-share nor another task')
+    if args.from_convnext:
+        _refuse_what_has_no_meaning(parser, args)
 
     def convert():
         from mmdcls.converters import convnext_to_mmdcls, official_to_mmdcls
@@ -38,9 +44,21 @@ def main() -> None:
             args.config,
             share_positions=not args.no_share,
             prefer_ema=not args.no_ema,
+            columns_first=args.columns_first,
+            clamp=args.clamp,
         )
 
     convert_file(args.src, args.dst, convert)
+
+
+def _refuse_what_has_no_meaning(parser, args):
+    if args.task not in (None, 'cls'):
+        parser.error('--from-convnext takes no other task than cls')
+    if args.no_share or args.columns_first or args.clamp is not None:
+        parser.error(
+            '--from-convnext takes none of --no-share, --columns-first, --clamp and '
+            '--no-clamp: a plain ConvNeXt has no positions'
+        )
 
 
 if __name__ == '__main__':

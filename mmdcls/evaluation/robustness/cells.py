@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmdcls.files import write_text
+
 FORMAT = 1
 """Raised whenever the meaning of a cell's file changes."""
 
@@ -91,7 +93,7 @@ class CellStore:
             content=images.content(),
             result=result,
         )
-        write_atomically(self.path(cell), json.dumps(kept, indent=1).encode())
+        write_text(self.path(cell), json.dumps(kept, indent=1))
 
 
 class ImageFiles:
@@ -151,17 +153,6 @@ def file_digest(path: str | os.PathLike) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file, all of it or nothing, also when the power fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    with open(temporary, 'wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def list_cells(

@@ -10,6 +10,8 @@ from mmengine.config import Config, ConfigDict
 
 from mmdcls.datasets import imagenet_variants as variants
 from mmdcls.datasets.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
+from mmdcls.datasets.imagenet_variants import class_folders
+from mmdcls.datasets.loading import DEFAULT_LOADING, find_loading, transform_name
 from mmdcls.datasets.wordnet_ids import read_wordnet_ids
 from mmdcls.engine.launch import ConfigError
 
@@ -59,8 +61,8 @@ class Classification:
 
     Clean images go through the config's own test pipeline. ImageNet-C and C-bar are
     cropped, A, R and Sketch resized to 256/224 of the crop and cropped; A and R choose
-    among their 200 classes. What the config's pipeline does besides (packing, the
-    interpolation of its resizing) is kept.
+    among their 200 classes. What the config's pipeline does besides (loading, packing,
+    the interpolation of its resizing) is kept.
 
     Args:
         cfg: Any mmpretrain config. Its optional ``robustness`` may hold ``data_root``,
@@ -85,6 +87,7 @@ class Classification:
         data_root: str | None = None,
         on_the_fly: bool = False,
         input_size: int | None = None,
+        channels: int = 3,
     ) -> None:
         settings = cfg.get('robustness') or {}
         self.root = Path(data_root or settings.get('data_root') or 'data')
@@ -94,25 +97,41 @@ class Classification:
         self.transforms = read_test_pipeline(cfg)
         self.input_size = input_size or read_input_size(self.transforms)
         self._resizes_clean = input_size is not None
+        place = find_loading(self.transforms)
+        loading = DEFAULT_LOADING if place is None else self.transforms.pop(place)
+        self._loading = dict(
+            type='mmdcls.LoadImageOrMark',
+            loading=copy.deepcopy(dict(loading)),
+            channels=channels,
+        )
         self.wordnet_ids = self._match_outputs(output_count)
 
     def _match_outputs(self, output_count: int) -> tuple[str, ...] | None:
-        """The WordNet ids of the outputs; None stands for ImageNet-1k's."""
-        if output_count == len(read_wordnet_ids()):
-            return None
+        """The class folders of the outputs; None stands for ImageNet-1k's."""
+        imagenet = read_wordnet_ids()
         folder = self.root / self.folders['clean']
-        if not folder.is_dir():
+        found = tuple(class_folders(folder)) if folder.is_dir() else ()
+        if output_count == len(imagenet):
+            own = len(found) == output_count and set(found) != set(imagenet)
+            return found if own else None
+        if not found:
             raise ConfigError(
                 f'The model has {output_count} outputs instead of 1000, and there is '
                 f"no '{folder}' whose class folders would name them."
             )
-        found = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
         if len(found) != output_count:
             raise ConfigError(
                 f'The model has {output_count} outputs, which are neither the 1000 '
                 f"classes of ImageNet nor the {len(found)} class folders of '{folder}'."
             )
         return found
+
+    @property
+    def outputs(self) -> str | None:
+        """The folder whose class folders the outputs are; None: ImageNet-1k's."""
+        if self.wordnet_ids is None:
+            return None
+        return str(self.root / self.folders['clean'])
 
     def folder(self, cell: Cell) -> Path:
         """The folder that holds a cell's class folders."""
@@ -132,7 +151,7 @@ class Classification:
         """Give a cell's data set as a config."""
         config = dict(
             wordnet_ids=self.wordnet_ids,
-            image_count=self.image_count if self.wordnet_ids is None else None,
+            image_count=self.image_count,
             pipeline=self._pipeline(cell),
         )
         if self.on_the_fly and cell.benchmark in ('c', 'c_extra'):
@@ -154,7 +173,7 @@ class Classification:
     def _pipeline(self, cell: Cell) -> list[dict]:
         own_sizing = cell.benchmark == 'clean' and not self._resizes_clean
         return [
-            dict(type='mmdcls.LoadImageOrMark'),
+            copy.deepcopy(self._loading),
             *([] if own_sizing else self._sizing(cell)),
             *self._own_transforms(own_sizing),
         ]
@@ -183,19 +202,19 @@ class Classification:
 
     def _interpolation(self) -> str:
         for transform in self.transforms:
-            if default := _INTERPOLATIONS.get(_name(transform)):
+            if default := _INTERPOLATIONS.get(transform_name(transform)):
                 return transform.get('interpolation', default)
         return 'bilinear'
 
     def _own_transforms(self, sizing: bool) -> list[dict]:
         """The config's transforms after loading, with those that size or without."""
-        left_out = ('LoadImageFromFile', *(() if sizing else _RESIZE + _CROP))
+        left_out = () if sizing else _RESIZE + _CROP
         transforms = []
         for transform in self.transforms:
-            if _name(transform) in left_out:
+            if transform_name(transform) in left_out:
                 continue
             transform = copy.deepcopy(dict(transform))
-            if _name(transform) == 'PackInputs':
+            if transform_name(transform) == 'PackInputs':
                 transform['meta_keys'] = ('img_path', 'unreadable')
             transforms.append(transform)
         return transforms
@@ -223,7 +242,7 @@ def read_input_size(transforms: Sequence[dict]) -> int:
     """
     for names, key in ((_CROP, 'crop_size'), (_RESIZE, 'scale')):
         for transform in reversed(transforms):
-            if _name(transform) in names:
+            if transform_name(transform) in names:
                 size = transform[key]
                 sides = {size} if isinstance(size, int) else set(size)
                 if len(sides) == 1:
@@ -232,8 +251,3 @@ def read_input_size(transforms: Sequence[dict]) -> int:
         "The config's test pipeline has no square CenterCrop or Resize to tell the "
         "size of the model's input; give --input-size."
     )
-
-
-def _name(transform: dict) -> str:
-    kind = transform['type']
-    return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
-from PIL import Image
 
 from mmdcls.datasets.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
+from mmdcls.datasets.loading import find_loading
 from mmdcls.engine.launch import ConfigError
 
 from .cells import Cell
@@ -29,8 +26,11 @@ class Downstream:
         cfg: An mmseg or mmdet config.
 
     Raises:
-        ConfigError: If it has no test set, no metric or no ``LoadImageFromFile``.
+        ConfigError: If it has no test set, no metric or no loading transform.
     """
+
+    outputs = None
+    """As of :class:`.classification.Classification`; the data set names the classes."""
 
     def __init__(self, cfg: Config) -> None:
         loader = cfg.get('test_dataloader')
@@ -41,13 +41,17 @@ class Downstream:
         self._position = self._find_loading()
 
     def _find_loading(self) -> int:
-        for i, transform in enumerate(self._dataset.get('pipeline') or []):
-            if str(transform['type']).endswith('LoadImageFromFile'):
-                return i
+        place = find_loading(self._dataset.get('pipeline') or [])
+        if place is not None:
+            return place
         raise ConfigError(
-            'test_dataloader.dataset.pipeline has no LoadImageFromFile to corrupt the '
-            'images after.'
+            'test_dataloader.dataset.pipeline has no transform such as '
+            'LoadImageFromFile to corrupt the images after.'
         )
+
+    def loading(self) -> dict:
+        """Give the test set's loading transform as a config."""
+        return dict(self._dataset.pipeline[self._position])
 
     def is_missing(self, cell: Cell) -> bool:
         """Every cell is there: it is made from the test set."""
@@ -69,40 +73,3 @@ class Downstream:
         """Give the config's metrics."""
         metrics = copy.deepcopy(self._metrics)
         return list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
-
-
-def list_files(dataset: BaseDataset) -> list[str]:
-    """List the images, label images and annotation file that a data set reads."""
-    paths = []
-    for i in range(len(dataset)):
-        sample = dataset.get_data_info(i)
-        paths += [
-            sample[key] for key in ('img_path', 'seg_map_path') if sample.get(key)
-        ]
-    annotations = getattr(dataset, 'ann_file', '')
-    return [*paths, annotations] if annotations else paths
-
-
-def check_readable(paths: Iterable[str]) -> None:
-    """Decode every image once.
-
-    Raises:
-        ValueError: Counts and names those that cannot be decoded.
-    """
-    paths = [path for path in paths if not path.endswith(('.json', '.txt'))]
-    with ThreadPoolExecutor() as pool:
-        problems = [problem for problem in pool.map(_decode, paths) if problem]
-    if problems:
-        raise ValueError(
-            f'{len(problems)} of {len(paths)} images cannot be read: '
-            f'{", ".join(problems[:10])}{", ..." if len(problems) > 10 else ""}.'
-        )
-
-
-def _decode(path: str) -> str:
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except Exception as error:  # Pillow raises many kinds, by the file's format.
-        return f"'{path}' ({' '.join(str(error).split())})"
-    return ''

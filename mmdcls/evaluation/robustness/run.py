@@ -28,17 +28,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mmdcls.analysis import robustness as report
 from mmdcls.analysis.complexity import count_flops
+from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.datasets.corruptions import SEVERITIES, corruptions_version
-from mmdcls.engine.checkpoint import CheckpointError
+from mmdcls.datasets.loading import check_readable, list_files
 from mmdcls.engine.cpu_runner import join_processes
+from mmdcls.engine.data_paths import check_data_paths, check_data_root, set_data_root
 from mmdcls.engine.launch import (
     ConfigError,
     build_runner,
     check_amp_evaluation,
-    check_data_paths,
     load_config,
-    set_data_root,
 )
+from mmdcls.engine.run_outputs import check_outputs
+from mmdcls.engine.unpickling import refuse_unpickling
+from mmdcls.files import refuse_overwriting
+from mmdcls.layers import input_channels
+from mmdcls.registry import TRANSFORMS
 
 from . import classification, downstream
 from .cells import Cell, CellStore, ImageFiles, file_digest, fingerprint, list_cells
@@ -75,8 +80,11 @@ def run(args: argparse.Namespace) -> Path:
         ConfigError: If config and arguments do not go together, or if images are
             missing and ``args.allow_missing`` is not set.
         CheckpointError: If the checkpoint does not fit.
+        OverwritingError: If the report or the cells would spoil what is read.
     """
     data_root, args.data_root = args.data_root, None
+    if data_root:
+        check_data_root(data_root)
     cfg = load_config(args)
     scope = cfg.get('default_scope')
     if scope not in TASKS:
@@ -85,15 +93,19 @@ def run(args: argparse.Namespace) -> Path:
         )
     if args.amp:
         check_amp_evaluation(cfg)
+    refuse_unpickling(cfg, ('test',), args.allow_pickle)
     others = [report.read(path) for path in args.compare]
     key = _fingerprint_run(cfg, args)
     if TASKS[scope] is downstream:
         if data_root:
-            set_data_root(cfg, data_root)
+            set_data_root(cfg, data_root, splits=('test',))
         check_data_paths(cfg, ('test',))
     cells = _choose_cells(args, TASKS[scope])
     _join_processes(cfg)
     model = _load_model(cfg, args.checkpoint)
+    channels = input_channels(model)
+    if channels != 3 and (args.on_the_fly or TASKS[scope] is downstream):
+        _refuse_corruption(cells, channels)
     flops = None
     if TASKS[scope] is downstream:
         task = downstream.Downstream(cfg)
@@ -103,16 +115,17 @@ def run(args: argparse.Namespace) -> Path:
         )
         outputs = _count_outputs(model, size)
         task = classification.Classification(
-            cfg, outputs, data_root, args.on_the_fly, args.input_size
+            cfg, outputs, data_root, args.on_the_fly, args.input_size, channels
         )
         flops = _count_flops(model, size)
+    path = Path(args.out or Path(cfg.work_dir) / 'robustness') / 'robustness.json'
+    store = CellStore(path.parent / 'cells')
+    _check_outputs(cfg, args, task, cells, [store.folder, *report.files(path)])
     missing = [cell for cell in cells if task.is_missing(cell)]
     if missing and (not args.allow_missing or len(missing) == len(cells)):
         raise ConfigError(_describe_missing(missing, len(cells), task))
-    out = Path(args.out or Path(cfg.work_dir) / 'robustness')
-    runner = CellRunner(model, cfg, task, CellStore(out / 'cells'), key, args)
+    runner = CellRunner(model, cfg, task, store, key, args)
     results = runner.run([cell for cell in cells if cell not in missing])
-    path = out / 'robustness.json'
     if is_main_process():
         facts = dict(
             model=args.name or Path(args.config).stem,
@@ -124,6 +137,7 @@ def run(args: argparse.Namespace) -> Path:
             fingerprints=key,
             amp=args.amp,
             on_the_fly=args.on_the_fly,
+            outputs=task.outputs,
         )
         report.write(path, report.summarize(facts, results, missing), others)
     return path
@@ -180,6 +194,7 @@ class CellRunner:
         broadcast_object_list(kept)
         if kept[0] is not None:
             return kept[0]
+        self._check_channels(dataset)
         if is_main_process():
             self._check_readable(images)
             # What is evaluated below must be what the fingerprint was taken of.
@@ -195,6 +210,8 @@ class CellRunner:
                     'run again.'
                 )
             result = [_read_result(evaluator, result[0], images.root, cell)]
+            if empty := getattr(dataset, 'empty_classes', None):
+                result[0]['empty_classes'] = len(empty)
             self.store.save(cell, key, images, result[0])
         broadcast_object_list(result)
         return result[0]
@@ -238,17 +255,29 @@ class CellRunner:
 
     def _image_files(self, dataset) -> ImageFiles:
         """The files of a data set; the same object while they are the same files."""
-        images = ImageFiles(downstream.list_files(dataset))
+        images = ImageFiles(list_files(dataset))
         if self._images is None or self._images.paths != images.paths:
             self._images = images
         return self._images
+
+    def _check_channels(self, dataset) -> None:
+        """Try one image: it must reach a classifier with the channels that it takes."""
+        if isinstance(self.task, downstream.Downstream):
+            return
+        found, wanted = len(dataset[0]['inputs']), input_channels(self.model)
+        if found != wanted:
+            path = dataset.get_data_info(0)['img_path']
+            raise ConfigError(
+                f"The config's test pipeline loads '{path}' with {found} channels, and "
+                f'the model takes {wanted}.'
+            )
 
     def _check_readable(self, images: ImageFiles) -> None:
         """Detectors and segmentors have no way to leave an image out: refuse it."""
         if isinstance(self.task, downstream.Downstream):
             content = images.content()
             if content not in self._readable:
-                downstream.check_readable(images.paths)
+                check_readable(images.paths, TRANSFORMS.build(self.task.loading()))
                 self._readable.add(content)
 
 
@@ -306,6 +335,14 @@ def _choose_cells(args: argparse.Namespace, task) -> list[Cell]:
     return list_cells(benchmarks, corruptions, severities)
 
 
+def _check_outputs(cfg: Config, args, task, cells, outputs: Sequence[Path]) -> None:
+    inputs = [args.config, args.checkpoint, *args.compare]
+    if isinstance(task, downstream.Downstream):
+        check_outputs(cfg, ('test',), outputs, inputs)
+    else:
+        refuse_overwriting(outputs, [*inputs, *map(task.folder, cells)])
+
+
 def _fingerprint_run(cfg: Config, args: argparse.Namespace) -> dict:
     if not Path(args.checkpoint).is_file():
         raise CheckpointError(f"The checkpoint '{args.checkpoint}' does not exist.")
@@ -350,7 +387,7 @@ def _count_outputs(model: torch.nn.Module, size: int) -> int:
     from mmpretrain.structures import DataSample
 
     batch = dict(
-        inputs=[torch.zeros(3, size, size, dtype=torch.uint8)],
+        inputs=[torch.zeros(input_channels(model), size, size, dtype=torch.uint8)],
         data_samples=[DataSample()],
     )
     with torch.no_grad():
@@ -367,6 +404,19 @@ def _count_flops(model: torch.nn.Module, size: int) -> int | None:
     except RuntimeError as error:  # PyTorch's, of operators that need data.
         print_log(f'FLOPs are not counted: {error}', 'current', logging.WARNING)
         return None
+
+
+def _refuse_corruption(cells: Sequence[Cell], channels: int) -> None:
+    """Refuse, before any work, to corrupt what are no colour images.
+
+    Raises:
+        ConfigError: If a cell's images would be corrupted while they are loaded.
+    """
+    if any(cell.benchmark in ('c', 'c_extra') for cell in cells):
+        raise ConfigError(
+            f'The model takes images of {channels} channels, and the corruptions of '
+            'ImageNet-C are defined for colour images: leave c out of --benchmarks.'
+        )
 
 
 def _describe_missing(missing: Sequence[Cell], count: int, task) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from mmdcls.files import write_json, written_whole
+from mmdcls.files import write_json, write_text
 from mmdcls.ops.backends import choices
 
 from .complete import write_complete_report
@@ -136,8 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     text = to_markdown(report, KERNEL_SIZE, KERNEL_COUNT)
     print(text)
     if options.out:
-        with written_whole(f'{options.out}.md') as temporary:
-            temporary.write_text(text)
+        write_text(f'{options.out}.md', text)
         write_json(f'{options.out}.json', report)
 
 

@@ -6,7 +6,7 @@ import traceback
 
 import torch
 
-from mmdcls.files import markdown_facts, markdown_table, write_json, written_whole
+from mmdcls.files import markdown_facts, markdown_table, write_json, write_text
 from mmdcls.ops.backends import tuning
 
 from .sections import SECTIONS
@@ -53,8 +53,7 @@ def _fill(section, rows, end):
 
 
 def _write(out, report):
-    with written_whole(f'{out}.md') as temporary:
-        temporary.write_text(to_markdown(report))
+    write_text(f'{out}.md', to_markdown(report))
     write_json(f'{out}.json', report)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mmdcls.files import written_whole
+from mmdcls.files import write_text
 from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices, tuning
 
 from .timing import interleaved
@@ -80,5 +80,4 @@ def write_choices(path: Path, key: tuple[str, str], table: dict) -> None:
                 lines.append(f'            {kernel_size}: {tuple(names)!r},')
             lines.append('        },')
         lines.append('    },')
-    with written_whole(path) as temporary:
-        temporary.write_text('\n'.join([*lines, '}', '']))
+    write_text(path, '\n'.join([*lines, '}', '']))

@@ -5,9 +5,9 @@ import pytest
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
-from mmdcls.engine import external_configs
+from mmdcls import external_configs
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/ade20k/upernet_convnext-tiny_8xb2-amp-160k_ade20k-512x512.py'
 
 

@@ -2,21 +2,24 @@
 
 ``torch.load(weights_only=True)`` refuses every object outside an allow-list, among them
 the ``HistoryBuffer`` that mmengine keeps its logs in, so that OpenMMLab cannot read its
-own checkpoints back. Importing this module allows exactly what these checkpoints hold,
-and makes mmengine read local and downloaded files through :func:`read_checkpoint`.
+own checkpoints back. Importing this module allows exactly what these checkpoints hold.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
+from torch import Tensor
+
+from .declared_sizes import DeclaredSizeError, check_declared_sizes
+from .embedded_config import disarm_configs
+from .names import find_state_dict, strip_wrappers
 
 HISTORY_BUFFER_STATISTICS = ('min', 'max', 'current', 'mean')
 NUMERIC_DTYPES = '?bBhHiIlLqQefdgFD'
@@ -65,6 +68,8 @@ def read_checkpoint(
 ) -> dict:
     """Read a checkpoint file; refuse, and do not run, anything but data.
 
+    Configs that the file carries as text are disarmed, see :func:`disarm_configs`.
+
     Args:
         filename: A file written by ``torch.save``, or a ``.safetensors`` file.
         map_location: As in :func:`torch.load`.
@@ -74,7 +79,8 @@ def read_checkpoint(
 
     Raises:
         CheckpointError: If the file is missing, is no complete checkpoint, holds
-            something that is not data, or is not a dictionary.
+            something that is not data, declares more than it holds, or is not a
+            dictionary.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
@@ -84,7 +90,12 @@ def read_checkpoint(
             from safetensors.torch import load_file
 
             return load_file(path, device=str(map_location or 'cpu'))
+        check_declared_sizes(path)
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except DeclaredSizeError as error:
+        raise CheckpointError(
+            f"'{filename}' was refused before it was loaded: {error}."
+        ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, error)) from error
     except Exception as error:
@@ -97,18 +108,18 @@ def read_checkpoint(
             f"'{filename}' holds a {type(checkpoint).__name__} instead of a dictionary "
             'of tensors.'
         )
+    disarm_configs(checkpoint, filename)
     return checkpoint
 
 
-def state_dict_of(filename: str | os.PathLike) -> dict:
-    """Read a checkpoint file's tensors, without the prefix that DDP adds.
+def tensors_of(checkpoint: dict, expected: Collection[str] = ()) -> dict[str, Tensor]:
+    """Give a checkpoint's tensors, by the names that the bare model has for them.
 
-    Raises:
-        CheckpointError: As :func:`read_checkpoint`.
+    Args:
+        checkpoint: What :func:`read_checkpoint` gave.
+        expected: The model's names, see :func:`strip_wrappers`.
     """
-    checkpoint = read_checkpoint(filename)
-    state_dict = checkpoint.get('state_dict', checkpoint)
-    return {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    return strip_wrappers(find_state_dict(checkpoint)[1], expected)
 
 
 def _refusal(path: Path, error: Exception) -> str:
@@ -126,34 +137,4 @@ def _refusal(path: Path, error: Exception) -> str:
     return f"'{path}' was refused and nothing in it was run: {reason}."
 
 
-def _read_local(filename: str, map_location=None) -> dict:
-    return read_checkpoint(filename, map_location)
-
-
-def _read_remote(
-    filename: str, map_location=None, model_dir=None, progress=True
-) -> dict:
-    """Download once a machine, as mmengine's loader does, and read safely."""
-    from mmengine.dist import barrier, get_dist_info
-    from torch.hub import download_url_to_file, get_dir
-
-    folder = Path(model_dir or os.path.join(get_dir(), 'checkpoints'))
-    path = folder / filename.rsplit('/', 1)[-1].split('?')[0]
-    if get_dist_info()[0] == 0 and not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            download_url_to_file(filename, str(path), progress=progress)
-        except OSError as error:
-            raise CheckpointError(
-                f"The checkpoint '{filename}' cannot be downloaded ({error}); fetch it "
-                'by hand and name the local file instead.'
-            ) from error
-    barrier()
-    return read_checkpoint(path, map_location)
-
-
 allow_openmmlab_globals()
-CheckpointLoader.register_scheme(prefixes='', loader=_read_local, force=True)
-CheckpointLoader.register_scheme(
-    prefixes=('http://', 'https://'), loader=_read_remote, force=True
-)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from mmdcls.checkpoints.comparison import check_state_dict, compare_state_dicts
 from mmdcls.engine import CheckpointError
-from mmdcls.engine.state_dict_comparison import check_state_dict, compare_state_dicts
 
 MODEL = {'a': torch.zeros(2), 'b': torch.zeros(3, device='meta')}
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from .checkpoint import CheckpointError
+from .names import note_unknown_prefix
+from .reading import CheckpointError
 
 
 @dataclass
@@ -85,4 +86,5 @@ def check_state_dict(
     """
     differences = compare_state_dicts(expected, found)
     if differences:
-        raise CheckpointError(f"'{file}' does not fit {model}: {differences}.")
+        unknown = '' if set(expected) & set(found) else note_unknown_prefix(found)
+        raise CheckpointError(f"'{file}' does not fit {model}: {differences}{unknown}.")

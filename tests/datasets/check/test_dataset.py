@@ -1,79 +1,23 @@
 """Sound mini data passes the check, and every kind of damage is named."""
 
-import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
+from checked_data import (
+    KEY,
+    ade20k,
+    coco,
+    edit_annotations,
+    first,
+    imagenet,
+    messages,
+    truncate,
+)
 from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmdcls.datasets.check import check_dataset
-from mmdcls.datasets.mini import make_mini
-from mmdcls.datasets.mini.imagenet import CLASSES
-
-KEY = 'train_dataloader.dataset'
-
-
-@pytest.fixture(scope='module')
-def sound(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('sound')
-    make_mini(folder, ['ade20k', 'coco'], train=3, val=2)
-    make_mini(folder, ['imagenet'], train=10, val=10)
-    return folder
-
-
-@pytest.fixture
-def mini(sound, tmp_path):
-    """A copy to damage."""
-    return Path(shutil.copytree(sound, tmp_path / 'mini'))
-
-
-def ade20k(mini):
-    init_default_scope('mmseg')
-    return dict(
-        type='ADE20KDataset',
-        data_root=str(mini / 'ADEChallengeData2016'),
-        data_prefix=dict(
-            img_path='images/training', seg_map_path='annotations/training'
-        ),
-        pipeline=[dict(type='LoadImageFromFile')],
-    )
-
-
-def coco(mini):
-    init_default_scope('mmdet')
-    return dict(
-        type='CocoDataset',
-        data_root=str(mini / 'coco'),
-        data_prefix=dict(img='train2017/'),
-        ann_file='annotations/instances_train2017.json',
-        filter_cfg=dict(filter_empty_gt=True, min_size=32),
-    )
-
-
-def imagenet(mini, **kwargs):
-    init_default_scope('mmpretrain')
-    return dict(
-        type='ImageNet',
-        data_root=str(mini / 'imagenet'),
-        split='train',
-        metainfo=dict(classes=tuple(CLASSES)),
-        **kwargs,
-    )
-
-
-def first(mini, pattern):
-    return min(mini.glob(pattern))
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def messages(config):
-    return list(map(str, check_dataset(KEY, config, workers=2).problems))
 
 
 @pytest.mark.parametrize(
@@ -182,14 +126,6 @@ def test_folder_without_images(mini):
     for path in folder.iterdir():
         path.unlink()
     assert f"{folder}: holds no image that ends in '.jpg'" in messages(ade20k(mini))
-
-
-def edit_annotations(mini, edit):
-    path = mini / 'coco/annotations/instances_train2017.json'
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
-    return path
 
 
 def test_coco_names_a_missing_image(mini):

@@ -9,7 +9,7 @@ from engine_runs import run
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import load_checkpoint
 
-from mmdcls.engine.checkpoint import (
+from mmdcls.checkpoints.reading import (
     CheckpointError,
     history_buffer_statistic,
     read_checkpoint,
