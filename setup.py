@@ -32,10 +32,11 @@ ONEDL = [
     'regex',
 ]
 
-INSTALL_REQUIRES = ['torch>=2.8', 'numpy>=1.24', 'matplotlib>=3.7', 'rich>=13']
+INSTALL_REQUIRES = ['torch>=2.8', 'numpy>=1.24']
 EXTRAS_REQUIRE = {
     'openmmlab': OPENMMLAB,
     'onedl': ONEDL,
+    'tools': ['matplotlib>=3.7', 'rich>=13'],
     'mini': ['scikit-image>=0.22', 'scikit-learn>=1.3'],
     'robustness': ['timm>=1.0', 'imagecorruptions-imaug>=1.1.5'],
     'deploy': [
@@ -55,7 +56,7 @@ EXTRAS_REQUIRE = {
 }
 EXTRAS_REQUIRE['all'] = [
     requirement
-    for extra in ('openmmlab', 'mini', 'robustness', 'deploy', 'tests')
+    for extra in ('openmmlab', 'tools', 'mini', 'robustness', 'deploy', 'tests')
     for requirement in EXTRAS_REQUIRE[extra]
 ]
 

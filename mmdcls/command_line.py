@@ -103,7 +103,7 @@ def convert_file(source: str, target: str, convert: Callable[[], object]) -> Non
         convert: Reads ``source``; what it gives is printed (``print_summary()``),
             checked (``check()``) and written (``content``).
     """
-    from mmdcls.converters import check_destination, write_checkpoint
+    from .converters import check_destination, write_checkpoint
 
     with one_sentence_errors():
         check_destination(source, target)

@@ -23,15 +23,19 @@ from mmengine.registry import Registry
 
 from . import (
     checkpoints,  # noqa: F401, see above
-    external_configs,  # noqa: F401, lets mmengine find mmdcls's configs
+    configs,  # noqa: F401, lets mmengine find configs by `mmdcls::`
+    layers,
 )
 
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mmdcls',
-    locations=['mmdcls.layers', 'mmdcls.models'],
+    locations=['mmdcls.models'],
 )
+# The layers know nothing of mmengine, and need none of what the models do.
+for _layer in layers.LAYERS:
+    MODELS.register_module(module=_layer)
 HOOKS = Registry(
     'hook', parent=MMENGINE_HOOKS, scope='mmdcls', locations=['mmdcls.engine']
 )

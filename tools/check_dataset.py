@@ -40,10 +40,10 @@ def main() -> None:
     if args.workers < 1:
         parser.error(f'--workers must be at least 1, got {args.workers}')
 
-    from mmdcls.engine.data_checks import find_mismatches
-    from mmdcls.engine.launch import load_config
-    from mmdcls.engine.run_outputs import check_outputs
-    from mmdcls.engine.unpickling import refuse_unpickling
+    from mmdcls.apis.data_checks import find_mismatches
+    from mmdcls.apis.launch import load_config
+    from mmdcls.apis.run_outputs import check_outputs
+    from mmdcls.apis.unpickling import refuse_unpickling
 
     with one_sentence_errors():
         cfg = load_config(args, args.splits)
@@ -72,8 +72,8 @@ def check(cfg, splits: list[str], workers: int) -> list:
     """Check every data set of ``splits`` once, with progress on stderr."""
     from mmengine.registry import init_default_scope
 
+    from mmdcls.apis.data_paths import iter_datasets, iter_metrics
     from mmdcls.datasets.check import check_dataset, loading_steps
-    from mmdcls.engine.data_paths import iter_datasets, iter_metrics
 
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     reports, seen = [], []

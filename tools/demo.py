@@ -25,7 +25,7 @@ def main() -> None:
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
     # After the command line is read, so that --device can hide the GPUs from torch.
-    from mmdcls.engine.inference import (
+    from mmdcls.apis.inference import (
         UnreadableImageError,
         find_images,
         make_inferencer,

@@ -62,8 +62,8 @@ def main() -> None:
     # After the command line is read, so that --device can hide the GPUs from torch.
     from mmengine.dist import is_main_process
 
-    from mmdcls.analysis.robustness import files
-    from mmdcls.evaluation.robustness.run import leave_processes, run
+    from mmdcls.robustness.report import files
+    from mmdcls.robustness.run import leave_processes, run
 
     with one_sentence_errors():
         if args.batch_size is not None and args.batch_size < 1:

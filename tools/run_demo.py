@@ -20,7 +20,7 @@ from mmengine.config import Config, DictAction
 from rich.console import Console
 from rich.table import Table
 
-from mmdcls.engine.launch import read_config
+from mmdcls.configs import read_config
 from mmdcls.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -27,16 +27,16 @@ def main() -> None:
     args = parse_arguments(parser)
 
     # After the command line is read, so that --device can hide the GPUs from torch.
-    from mmdcls.engine.data_paths import check_data_paths
-    from mmdcls.engine.launch import (
+    from mmdcls.apis.data_paths import check_data_paths
+    from mmdcls.apis.launch import (
         build_runner,
         check_amp_evaluation,
         draw_predictions,
         enable_tta,
         load_config,
     )
-    from mmdcls.engine.run_outputs import check_outputs, written_predictions
-    from mmdcls.engine.unpickling import refuse_unpickling
+    from mmdcls.apis.run_outputs import check_outputs, written_predictions
+    from mmdcls.apis.unpickling import refuse_unpickling
     from mmdcls.engine.whole_images_hook import WholeImagesHook
 
     with one_sentence_errors():

@@ -35,17 +35,17 @@ def main() -> None:
     args = parse_arguments(parser)
 
     # After the command line is read, so that --device can hide the GPUs from torch.
-    from mmdcls.engine.data_checks import check_data_against_model
-    from mmdcls.engine.data_paths import check_data_paths
-    from mmdcls.engine.launch import (
+    from mmdcls.apis.data_checks import check_data_against_model
+    from mmdcls.apis.data_paths import check_data_paths
+    from mmdcls.apis.launch import (
         ConfigError,
         build_runner,
         enable_amp,
         load_config,
         start_backbone_from,
     )
-    from mmdcls.engine.run_outputs import check_start
-    from mmdcls.engine.unpickling import refuse_unpickling
+    from mmdcls.apis.run_outputs import check_start
+    from mmdcls.apis.unpickling import refuse_unpickling
 
     with one_sentence_errors():
         cfg = load_config(args, splits=('train', 'val'))

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mmdcls.converters.reparameterize import switch_to_deploy
 from mmdcls.deployment import FORMATS, DeployedNetwork
+from mmdcls.deployment.fold import switch_to_deploy
 from mmdcls.deployment.network import make_exportable
 
 from .throughput import Comparison, Contender, Settings, compare

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from mmengine.runner import Runner
 
-from mmdcls.datasets.loading import displayable
-from mmdcls.engine.inference import loading_of, read_image
+from mmdcls.apis.inference import read_image
+from mmdcls.datasets.loading import displayable, loading_of
 from mmdcls.files import written_whole
 
 

@@ -1,5 +1,5 @@
+from .checkpoint_files import check_destination, open_checkpoint, write_checkpoint
 from .conversion import Conversion
-from .files import check_destination, open_checkpoint, write_checkpoint
 from .official import mmdcls_to_official, official_to_mmdcls
 from .plain_convnext import convnext_to_mmdcls
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmdcls.checkpoints.comparison import Differences
 from mmdcls.checkpoints.reading import CheckpointError
 
-from .files import Checkpoint
+from .checkpoint_files import Checkpoint
 from .names import TASKS
 from .reference_models import Reference
 

@@ -14,8 +14,8 @@ from mmdcls.checkpoints.comparison import compare_state_dicts
 from mmdcls.checkpoints.names import note_unknown_prefix
 from mmdcls.checkpoints.reading import CheckpointError
 
+from .checkpoint_files import Checkpoint, open_checkpoint
 from .conversion import Conversion
-from .files import Checkpoint, open_checkpoint
 from .names import (
     LAYER_BUFFERS,
     OFFICIAL_POSITIONS,

@@ -30,8 +30,8 @@ from torch import Tensor
 from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.layers import position_limits
 
+from .checkpoint_files import Checkpoint
 from .conversion import Conversion
-from .files import Checkpoint
 from .names import LAYER_BUFFERS, OUR_POSITIONS, official_name
 
 # dcls 0.0.1 appeared on 2022-11-08; a day less for the time zones.

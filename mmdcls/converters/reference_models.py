@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mmdcls.checkpoints.reading import CheckpointError
-from mmdcls.engine.launch import read_config
+from mmdcls.configs import read_config
 from mmdcls.layers import named_dcls_layers
 
 SCOPES = {'cls': 'mmpretrain', 'seg': 'mmseg', 'det': 'mmdet'}

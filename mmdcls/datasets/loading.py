@@ -7,6 +7,7 @@ the pixels are always those of the config's own loading transform.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,8 +15,11 @@ from io import BytesIO
 
 import numpy as np
 from mmengine import fileio
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from PIL import Image, UnidentifiedImageError
+
+from mmdcls.configs import iter_datasets
 
 DEFAULT_LOADING = {'type': 'LoadImageFromFile'}
 """What loads the images where a config does not tell."""
@@ -47,6 +51,21 @@ def find_loading(pipeline: Sequence[dict]) -> int | None:
         if name.startswith('Load') and 'Image' in name:
             return i
     return None
+
+
+def loading_of(cfg: Config) -> dict:
+    """Give the transform that a config loads its test images with.
+
+    That of the validation images where there are no test images, and
+    ``LoadImageFromFile`` with its defaults where the config tells of neither.
+    """
+    for split in ('test', 'val'):
+        for _, dataset in iter_datasets(cfg, split):
+            pipeline = dataset.get('pipeline') or []
+            place = find_loading(pipeline)
+            if place is not None:
+                return copy.deepcopy(dict(pipeline[place]))
+    return dict(DEFAULT_LOADING)
 
 
 def load_whole(results: dict, load: Loading) -> dict:

@@ -18,13 +18,14 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmdcls.converters.files import check_destination
-from mmdcls.converters.reparameterize import load_trained
-from mmdcls.engine.inference import find_images, loading_of, read_image
-from mmdcls.engine.launch import ConfigError
+from mmdcls.apis.inference import find_images, read_image
+from mmdcls.apis.launch import ConfigError
+from mmdcls.converters.checkpoint_files import check_destination
+from mmdcls.datasets.loading import loading_of
 from mmdcls.files import refuse_overwriting, written_whole
 from mmdcls.layers import input_channels
 
+from .fold import load_trained
 from .formats import FORMATS, Format, Runner, check_opset
 from .network import SCOPES, DeployedNetwork, make_exportable, model_outputs
 
@@ -171,7 +172,7 @@ def _read(images: Sequence[Path], cfg: Config, channels: int) -> list[np.ndarray
 def _photographs(channels: int) -> list[np.ndarray]:
     """In the form of :func:`_read`; those of other than three channels repeat BGR."""
     try:
-        from mmdcls.datasets.mini.photographs import load_photograph
+        from mmdcls.testing.photographs import load_photograph
     except ImportError as error:
         raise ImportError(
             'The photographs to compare outputs on come with scikit-image and '

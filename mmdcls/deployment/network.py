@@ -7,9 +7,10 @@ from mmengine.config import ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
-from mmdcls.converters.reparameterize import switch_to_deploy
 from mmdcls.layers import input_channels
 from mmdcls.models import convert_to_plain
+
+from .fold import switch_to_deploy
 
 SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
 

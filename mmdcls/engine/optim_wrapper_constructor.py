@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import torch
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
-from torch.optim import Optimizer
 
-from mmdcls.layers import DCLSConvNd, iter_dcls_layers
+from mmdcls.layers import iter_dcls_layers, keep_position_rates
 from mmdcls.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 DECAY_TYPES = ('layer_wise', 'stage_wise')
@@ -212,40 +208,3 @@ def find_backbones(model: nn.Module, decay_type: str) -> dict[str, nn.Module]:
             f'{type(backbone).__name__} has none.'
         )
     return found
-
-
-def keep_position_rates(optimizer: Optimizer, layers: Iterable[DCLSConvNd]) -> None:
-    """Have positions keep their ratio to the learning rate of their layer's weight.
-
-    The ratio is that of now. Schedules that multiply learning rates would keep it by
-    themselves; one with an ``eta_min`` above 0, or in one cycle, brings all param
-    groups to the same rate. So positions are given theirs before each step of
-    ``optimizer``. Layers whose weight is not trained are left to the schedule.
-
-    Args:
-        optimizer: Has positions and weights in param groups apart.
-        layers: Where positions are shared, the first owner's weight counts.
-    """
-    rates = [group['lr'] for group in optimizer.param_groups]
-    group_of = {
-        id(param): index
-        for index, group in enumerate(optimizer.param_groups)
-        for param in group['params']
-    }
-    # By index: loading a state dict replaces the groups.
-    ratios: dict[int, tuple[int, float]] = {}
-    for layer in layers:
-        positions = group_of.get(id(layer.positions))
-        weight = group_of.get(id(layer.weight))
-        if None not in (positions, weight) and rates[weight]:
-            ratios.setdefault(positions, (weight, rates[positions] / rates[weight]))
-
-    # Outside of any graph: rates change at every step, which a compiled training step
-    # would be compiled anew for.
-    @torch.compiler.disable
-    def set_rates(optimizer, args, kwargs):
-        groups = optimizer.param_groups
-        for positions, (weight, ratio) in ratios.items():
-            groups[positions]['lr'] = ratio * groups[weight]['lr']
-
-    optimizer.register_step_pre_hook(set_rates)

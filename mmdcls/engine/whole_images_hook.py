@@ -6,10 +6,8 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdcls.datasets.loading import check_readable, list_files
+from mmdcls.datasets.loading import check_readable, list_files, loading_of
 from mmdcls.registry import HOOKS, TRANSFORMS
-
-from .inference import loading_of
 
 
 @HOOKS.register_module()

@@ -9,11 +9,25 @@ from .conv import (
     DCLSConv3_2d,
     DCLSConv3d,
 )
+from .convert import convert_to_dcls, convert_to_plain
 from .input_channels import input_channels
 from .limits import position_limits
+from .repulsive_loss import repulsive_loss
 from .together import can_build_together, construct_kernels
+from .training import clamp_positions, keep_position_rates, position_param_groups
+
+LAYERS = (
+    DCLSConv1d,
+    DCLSConv2d,
+    DCLSConv3d,
+    DCLSConv2_1d,
+    DCLSConv3_1d,
+    DCLSConv3_2d,
+)
+"""All layers that a model is made of."""
 
 __all__ = [
+    'LAYERS',
     'DCLSConv1d',
     'DCLSConv2_1d',
     'DCLSConv2d',
@@ -22,9 +36,15 @@ __all__ = [
     'DCLSConv3d',
     'DCLSConvNd',
     'can_build_together',
+    'clamp_positions',
     'construct_kernels',
+    'convert_to_dcls',
+    'convert_to_plain',
     'input_channels',
     'iter_dcls_layers',
+    'keep_position_rates',
     'named_dcls_layers',
     'position_limits',
+    'position_param_groups',
+    'repulsive_loss',
 ]

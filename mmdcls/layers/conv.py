@@ -4,8 +4,6 @@
 axes are dense.
 """
 
-from mmdcls.registry import MODELS
-
 from .base import DCLSConvNd
 
 
@@ -19,7 +17,6 @@ def _named_as(name: str) -> type:
     return type(name, (), {'__doc__': f'Lets init_cfg find a layer as {name}.'})
 
 
-@MODELS.register_module()
 class DCLSConv1d(DCLSConvNd, _named_as('Conv1d')):
     """1D convolution with learnable spacings; arguments as in :class:`DCLSConvNd`."""
 
@@ -27,7 +24,6 @@ class DCLSConv1d(DCLSConvNd, _named_as('Conv1d')):
     learned_dimensions = 1
 
 
-@MODELS.register_module()
 class DCLSConv2d(DCLSConvNd, _named_as('Conv2d')):
     """2D convolution with learnable spacings; arguments as in :class:`DCLSConvNd`.
 
@@ -38,7 +34,6 @@ class DCLSConv2d(DCLSConvNd, _named_as('Conv2d')):
     learned_dimensions = 2
 
 
-@MODELS.register_module()
 class DCLSConv3d(DCLSConvNd, _named_as('Conv3d')):
     """3D convolution with learnable spacings; arguments as in :class:`DCLSConvNd`."""
 
@@ -46,7 +41,6 @@ class DCLSConv3d(DCLSConvNd, _named_as('Conv3d')):
     learned_dimensions = 3
 
 
-@MODELS.register_module()
 class DCLSConv2_1d(DCLSConvNd, _named_as('Conv2d')):
     """2D convolution, dense along the rows, with positions along the columns.
 
@@ -58,7 +52,6 @@ class DCLSConv2_1d(DCLSConvNd, _named_as('Conv2d')):
     learned_dimensions = 1
 
 
-@MODELS.register_module()
 class DCLSConv3_1d(DCLSConvNd, _named_as('Conv3d')):
     """3D convolution, dense along two axes, with positions along the last one.
 
@@ -69,7 +62,6 @@ class DCLSConv3_1d(DCLSConvNd, _named_as('Conv3d')):
     learned_dimensions = 1
 
 
-@MODELS.register_module()
 class DCLSConv3_2d(DCLSConvNd, _named_as('Conv3d')):
     """3D convolution, dense along the first axis, with positions along the last two.
 

@@ -1,5 +1,4 @@
 from .baselines import ConvNeXtBaseline, ResNetBaseline
-from .convert import convert_to_dcls, convert_to_plain
 from .convnext_dcls import ConvNeXtDCLS
 from .resnet_dcls import ResNetDCLS
 
@@ -8,6 +7,4 @@ __all__ = [
     'ConvNeXtDCLS',
     'ResNetBaseline',
     'ResNetDCLS',
-    'convert_to_dcls',
-    'convert_to_plain',
 ]

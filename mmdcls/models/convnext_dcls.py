@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from mmdcls.checkpoints import PretrainedGuard
 from mmdcls.layers import can_build_together, construct_kernels, iter_dcls_layers
+from mmdcls.layers.convert import convert_to_dcls
 from mmdcls.registry import MODELS
 
-from .convert import convert_to_dcls
 from .convnext_block import ConvNeXtDCLSBlock
 from .position_notice import PositionNotice
 

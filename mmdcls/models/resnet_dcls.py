@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdcls.checkpoints import PretrainedGuard
+from mmdcls.layers.convert import convert_to_dcls, convert_to_plain
 from mmdcls.registry import MODELS
 
-from .convert import convert_to_dcls, convert_to_plain
 from .position_notice import PositionNotice
 
 

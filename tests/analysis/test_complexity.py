@@ -1,8 +1,8 @@
 import pytest
 import torch
+from helpers.tool_runs import ROOT
 from mmengine.config import Config
 from mmpretrain.models.backbones import ConvNeXt
-from tool_runs import ROOT
 from torch import nn
 
 from mmdcls.analysis.complexity import (

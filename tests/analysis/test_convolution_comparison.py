@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tolerances import assert_close
+from helpers.tolerances import assert_close
 
 from mmdcls.analysis.convolution_comparison import (
     DepthwiseConv2d,

@@ -1,7 +1,7 @@
 import pytest
 import torch
+from helpers.trained_models import MINI_CONFIGS, assert_equal_outputs, set_batch_norms
 from mmengine.config import Config
-from trained_models import MINI_CONFIGS, assert_equal_outputs, set_batch_norms
 
 from mmdcls.analysis import deployment_throughput
 from mmdcls.analysis.deployment_throughput import compare_deployed

@@ -2,7 +2,7 @@ import json
 
 import matplotlib.pyplot as plt
 import pytest
-from engine_runs import run
+from helpers.engine_runs import run
 
 from mmdcls.analysis.position_plot import LogError, plot_positions, read_position_log
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
+from helpers.tool_runs import ROOT
 from mmengine.config import Config
-from tool_runs import ROOT
 
 from mmdcls.analysis.throughput import Comparison, Contender, Settings, compare
 from mmdcls.layers import iter_dcls_layers

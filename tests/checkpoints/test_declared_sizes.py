@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 import torch
-from engine_runs import run
+from helpers.engine_runs import run
 
 from mmdcls.checkpoints import CheckpointError, read_checkpoint
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_runs import run
+from helpers.engine_runs import run
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import FlexibleRunner, Runner

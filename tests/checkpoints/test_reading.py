@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from engine_runs import run
+from helpers.engine_runs import run
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import load_checkpoint
 

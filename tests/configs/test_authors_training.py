@@ -5,8 +5,8 @@ import re
 import shlex
 
 import pytest
+from helpers.tool_runs import ROOT
 from mmengine.config import Config, DictAction
-from tool_runs import ROOT
 
 import mmdcls.engine  # noqa: F401, finds mmseg's configs
 

@@ -9,20 +9,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from engine_runs import Images, SmallModel, run
+from helpers.engine_runs import Images, SmallModel, run
+from helpers.tool_runs import assert_runs
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.hub import get_config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
-from tool_runs import assert_runs
 
 from mmdcls.analysis.complexity import complexity_of_config
-from mmdcls.analysis.printed_tables import TABLE_1, TABLE_2
-from mmdcls.datasets.mini import make_mini
 from mmdcls.engine import read_checkpoint
 from mmdcls.layers import iter_dcls_layers
+from mmdcls.paper.printed_tables import TABLE_1, TABLE_2
+from mmdcls.testing import make_mini
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'configs/imagenet'

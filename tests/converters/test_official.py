@@ -4,18 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conversions import TOLERANCE, build, convert, images, load_ours, save
+from helpers.conversions import TOLERANCE, build, convert, images, load_ours, save
+from helpers.official_configs import ROOT, mini_config, write_mini_config
+from helpers.official_models import SIZES, layouts, make, names_and_shapes
 from mmengine.config import Config
-from official_configs import ROOT, mini_config, write_mini_config
-from official_models import SIZES, layouts, make, names_and_shapes
 from safetensors.torch import save_file
 
 from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint
-from mmdcls.converters import (
-    mmdcls_to_official,
-    official_to_mmdcls,
-    write_checkpoint,
-)
+from mmdcls.converters import mmdcls_to_official, official_to_mmdcls, write_checkpoint
 from mmdcls.converters.reference_models import SCOPES, build_on_meta
 from mmdcls.models import ConvNeXtDCLS
 

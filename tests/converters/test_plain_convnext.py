@@ -1,9 +1,9 @@
 import pytest
 import torch
+from helpers.official_configs import mini_config, write_mini_config
+from helpers.official_models import SIZES, make
 from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.models import ConvNeXt
-from official_configs import mini_config, write_mini_config
-from official_models import SIZES, make
 
 from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.converters import convnext_to_mmdcls

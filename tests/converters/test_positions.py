@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from conversions import TOLERANCE, build, convert, images, load_ours
 from DCLS.construct.modules import Dcls2d
-from official_configs import mini_config, write_mini_config
-from official_models import PERIODS, DepthwiseDCLS, make
+from helpers.conversions import TOLERANCE, build, convert, images, load_ours
+from helpers.official_configs import mini_config, write_mini_config
+from helpers.official_models import PERIODS, DepthwiseDCLS, make
 from rich.console import Console
 
 from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint

@@ -3,8 +3,8 @@
 import mmcv
 import numpy as np
 import pytest
+from helpers.odd_images import DAMAGED, WHOLE, write_odd_images
 from mmcv.transforms import LoadImageFromFile
-from odd_images import DAMAGED, WHOLE, write_odd_images
 
 from mmdcls.datasets import LoadImageOrMark
 from mmdcls.datasets.loading import (

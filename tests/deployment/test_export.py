@@ -4,15 +4,15 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from helpers.trained_models import assert_equal_outputs, mini_model
 from mmengine.config import Config
 from skimage import data
-from trained_models import assert_equal_outputs, mini_model
 
+from mmdcls.apis.inference import make_inferencer
 from mmdcls.converters import write_checkpoint
-from mmdcls.converters.reparameterize import reparameterize
 from mmdcls.deployment import ExportError, export
+from mmdcls.deployment.fold import reparameterize
 from mmdcls.deployment.network import model_outputs
-from mmdcls.engine.inference import make_inferencer
 
 TASKS = [
     'convnext',

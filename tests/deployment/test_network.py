@@ -1,9 +1,9 @@
 import pytest
 import torch
+from helpers.tolerances import assert_close
+from helpers.trained_models import MINI_CONFIGS, assert_equal_outputs, build
 from mmengine.config import Config
-from tolerances import assert_close
 from torch import nn
-from trained_models import MINI_CONFIGS, assert_equal_outputs, build
 
 from mmdcls.deployment.network import (
     AveragePoolByMatrix,

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from engine_runs import SmallModel, run
+from helpers.engine_runs import SmallModel, run
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import ExponentialMovingAverage

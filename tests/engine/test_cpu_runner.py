@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from engine_runs import SmallModel, run
+from helpers.engine_runs import SmallModel, run
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 

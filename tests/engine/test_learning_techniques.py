@@ -5,14 +5,19 @@ import copy
 import pytest
 import torch
 import torch.multiprocessing as mp
-from backbone_training import gradients, make_batch, make_model, train_in_parallel
-from engine_runs import SmallModel, run
+from helpers.backbone_training import (
+    gradients,
+    make_batch,
+    make_model,
+    train_in_parallel,
+)
+from helpers.engine_runs import SmallModel, run
+from helpers.tolerances import assert_close
 from mmengine.hooks import Hook
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
 from mmengine.runner import load_checkpoint, save_checkpoint
-from tolerances import assert_close
 from torch import nn
 
 from mmdcls.layers import DCLSConv2d, iter_dcls_layers

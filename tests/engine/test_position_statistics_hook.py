@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from engine_runs import SmallModel, run
+from helpers.engine_runs import SmallModel, run
 
 
 def scalars(work_dir):

@@ -3,12 +3,12 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
-from engine_runs import Images, SmallModel, run
+from helpers.engine_runs import Images, SmallModel, run
+from helpers.tool_runs import ROOT
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import LOOPS, MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
-from tool_runs import ROOT
 from torch.utils.data import DataLoader
 
 from mmdcls.engine import RepulsiveLossHook

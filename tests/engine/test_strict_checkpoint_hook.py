@@ -1,6 +1,6 @@
 import pytest
 import torch
-from engine_runs import SmallModel, run
+from helpers.engine_runs import SmallModel, run
 from mmpretrain.models.backbones import ResNet, VisionTransformer
 
 from mmdcls.engine import CheckpointError

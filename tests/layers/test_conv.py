@@ -4,10 +4,15 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.released import (
+    CLASSES,
+    make_released,
+    released_gradients,
+    released_version,
+)
+from helpers.tolerances import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from released import CLASSES, make_released, released_gradients, released_version
-from tolerances import assert_close
 from torch import nn
 
 from mmdcls.layers import (

@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.multiprocessing as mp
-from shared_positions_training import make_batch, make_model, train_in_parallel
-from tolerances import assert_close
+from helpers.shared_positions_training import make_batch, make_model, train_in_parallel
+from helpers.tolerances import assert_close
 from torch.utils.checkpoint import checkpoint
 
 from mmdcls.layers import DCLSConv1d, DCLSConv2d, DCLSConv3_2d, DCLSConv3d

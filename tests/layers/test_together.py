@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tolerances import assert_close
+from helpers.tolerances import assert_close
 from torch import nn
 
 from mmdcls.layers import DCLSConv2d, can_build_together, construct_kernels

@@ -2,8 +2,8 @@ import copy
 
 import pytest
 import torch
+from helpers.tolerances import assert_close
 from mmpretrain.models.backbones.convnext import ConvNeXtBlock
-from tolerances import assert_close
 from torch import nn
 
 from mmdcls.models.convnext_block import ConvNeXtDCLSBlock

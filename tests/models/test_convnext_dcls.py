@@ -3,10 +3,10 @@ import pickle
 
 import pytest
 import torch
+from helpers.tolerances import assert_close
 from mmengine.registry import MODELS
 from mmpretrain.models.backbones import ConvNeXt
 from mmpretrain.models.backbones.convnext import ConvNeXtBlock
-from tolerances import assert_close
 from torch import nn
 
 from mmdcls.layers import DCLSConv2d

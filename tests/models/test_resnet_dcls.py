@@ -1,11 +1,11 @@
 import pytest
 import torch
+from helpers.tolerances import assert_close
+from helpers.trained_models import set_batch_norms
 from mmengine.registry import MODELS
 from mmpretrain.models.backbones import ResNet
-from tolerances import assert_close
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from trained_models import set_batch_norms
 
 from mmdcls.layers import DCLSConv2d, iter_dcls_layers
 from mmdcls.models import ResNetDCLS

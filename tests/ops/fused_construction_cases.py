@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from helpers.tolerances import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerances import assert_close
 
 from mmdcls.ops import construct_kernel, kernel
 from mmdcls.ops.fused_construction import construct, construct_backward

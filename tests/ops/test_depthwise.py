@@ -6,9 +6,9 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.tolerances import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerances import assert_close
 from torch import nn
 
 from mmdcls.ops.backends import BACKENDS

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.tolerances import assert_close
+from helpers.triton_runs import run_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerances import assert_close
-from triton_runs import run_cases
 
 from mmdcls.ops import construct_kernel, reference
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.tolerances import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerances import assert_close
 
 from mmdcls.ops import linear_gelu_linear, pointwise, scaled_residual
 

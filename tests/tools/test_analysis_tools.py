@@ -5,8 +5,8 @@ import runpy
 import sys
 
 import pytest
-from engine_runs import run
-from tool_runs import ROOT, assert_refuses, run_tool
+from helpers.engine_runs import run
+from helpers.tool_runs import ROOT, assert_refuses, run_tool
 
 TINY = 'configs/imagenet/convnext-dcls-tiny_32xb128_in1k.py'
 MINI_CONVNEXT = 'configs/mini/convnext-dcls-atto_1xb32-mini_in1k-64px.py'

@@ -6,17 +6,17 @@ import sys
 import onnxruntime
 import pytest
 import torch
-from any_channels import any_channels_config, write_any_channels_model
+from helpers.any_channels import any_channels_config, write_any_channels_model
+from helpers.odd_images import write_odd_images
+from helpers.tool_runs import ROOT, assert_refuses
+from helpers.trained_models import assert_equal_outputs
 from mmengine.config import Config
-from odd_images import write_odd_images
-from tool_runs import ROOT, assert_refuses
-from trained_models import assert_equal_outputs
 
 from mmdcls.analysis.complexity import complexity_of_config
 from mmdcls.analysis.deployment_throughput import compare_deployed
 from mmdcls.analysis.throughput import Contender, Settings
-from mmdcls.converters.reparameterize import reparameterize
 from mmdcls.deployment import export
+from mmdcls.deployment.fold import reparameterize
 from mmdcls.layers import DCLSConv2d, input_channels
 
 

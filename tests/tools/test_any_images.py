@@ -8,13 +8,13 @@ import sys
 
 import numpy as np
 import pytest
-from any_channels import write_any_channels_model
-from odd_images import DAMAGED, WHOLE, write_odd_images
-from robustness_runs import evaluate, read
-from tool_runs import ROOT, assert_refuses
+from helpers.any_channels import write_any_channels_model
+from helpers.odd_images import DAMAGED, WHOLE, write_odd_images
+from helpers.robustness_runs import evaluate, read
+from helpers.tool_runs import ROOT, assert_refuses
 
-from mmdcls.engine.inference import make_inferencer, predict
-from mmdcls.engine.launch import ConfigError
+from mmdcls.apis.inference import make_inferencer, predict
+from mmdcls.apis.launch import ConfigError
 
 CLASSES = ('apple', 'pear')
 

@@ -3,9 +3,9 @@
 import shutil
 
 import pytest
-from tool_runs import assert_refuses, assert_runs, run_tool
+from helpers.tool_runs import assert_refuses, assert_runs, run_tool
 
-from mmdcls.datasets.mini import make_mini
+from mmdcls.testing import make_mini
 
 ADE20K = 'configs/ade20k/upernet_convnext-dcls-tiny_8xb2-amp-160k_ade20k-512x512.py'
 COCO = 'configs/coco/mask-rcnn_convnext-dcls-tiny_fpn_amp-ms-crop-3x_coco.py'

@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 import pytest
+from helpers.tool_runs import assert_refuses, assert_runs, run_tool
 from PIL import Image
-from tool_runs import assert_refuses, assert_runs, run_tool
 from torchvision.transforms import functional
 
 from mmdcls.datasets.corrupt_imagenet import Making, corrupt_imagenet

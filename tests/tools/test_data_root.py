@@ -1,8 +1,8 @@
 """Every tool that reads data refuses a ``--data-root`` that cannot be meant."""
 
 import pytest
+from helpers.tool_runs import ROOT, assert_refuses
 from mmengine.config import Config
-from tool_runs import ROOT, assert_refuses
 
 MINI = 'configs/mini'
 SEGMENTATION = f'{MINI}/upernet_convnext-dcls-atto_1xb8-mini_ade20k-128x128.py'

@@ -3,10 +3,10 @@ import shutil
 
 import pytest
 import torch
+from helpers.tool_runs import ROOT, assert_refuses, assert_runs, run_tool
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from skimage import data, io
-from tool_runs import ROOT, assert_refuses, assert_runs, run_tool
 
 CONFIG = ROOT / 'configs/mini/upernet_convnext-dcls-atto_1xb8-mini_ade20k-128x128.py'
 

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 import torch
-from tool_runs import ROOT, assert_runs
+from helpers.tool_runs import ROOT, assert_runs
 
-from mmdcls.datasets.mini import make_mini
+from mmdcls.testing import make_mini
 
 # No dropout, no drop path (the mini config has neither), no batch statistics, no chance
 # in the pipeline. Consecutive images go to alternate processes, so that two processes

@@ -16,16 +16,12 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.visualization import Visualizer
 from mmseg.visualization import SegLocalVisualizer
 
-from mmdcls.analysis.paper_tables import read_scores
-from mmdcls.analysis.printed_tables import TABLE_3, TABLE_4
-from mmdcls.datasets.mini import make_mini
-from mmdcls.engine.data_paths import check_data_paths
-from mmdcls.engine.launch import (
-    build_runner,
-    enable_tta,
-    load_config,
-)
+from mmdcls.apis.data_paths import check_data_paths
+from mmdcls.apis.launch import build_runner, enable_tta, load_config
 from mmdcls.layers import iter_dcls_layers
+from mmdcls.paper.printed_tables import TABLE_3, TABLE_4
+from mmdcls.paper.recounted_tables import read_scores
+from mmdcls.testing import make_mini
 
 ROOT = Path(__file__).resolve().parents[2]
 ADE20K = sorted(ROOT.glob('configs/ade20k/*.py'))

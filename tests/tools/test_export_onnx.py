@@ -5,10 +5,10 @@ import sys
 
 import pytest
 import torch
+from helpers.tool_runs import ROOT, assert_refuses
+from helpers.trained_models import MINI_CONFIGS, mini_model
 from mmengine.config import Config
 from skimage import data, io
-from tool_runs import ROOT, assert_refuses
-from trained_models import MINI_CONFIGS, mini_model
 
 from mmdcls.deployment import formats
 

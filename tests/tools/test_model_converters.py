@@ -5,10 +5,10 @@ import sys
 
 import pytest
 import torch
-from official_configs import write_mini_config
-from official_models import make
-from tool_runs import ROOT, assert_refuses, assert_runs
-from trained_models import mini_model
+from helpers.official_configs import write_mini_config
+from helpers.official_models import make
+from helpers.tool_runs import ROOT, assert_refuses, assert_runs
+from helpers.trained_models import mini_model
 
 FORWARD = 'model_converters/official_to_mmdcls.py'
 BACK = 'model_converters/mmdcls_to_official.py'

@@ -3,8 +3,8 @@
 import hashlib
 
 import pytest
+from helpers.tool_runs import assert_refuses
 from PIL import Image
-from tool_runs import assert_refuses
 
 CONFIG = """
 default_scope = 'mmseg'

@@ -2,7 +2,7 @@
 
 import json
 
-from tool_runs import assert_refuses, assert_runs, run_tool
+from helpers.tool_runs import assert_refuses, assert_runs, run_tool
 
 TOOL = 'analysis_tools/paper_tables.py'
 CONFIG = 'upernet_convnext-dcls-tiny_8xb2-amp-160k_ade20k-512x512'

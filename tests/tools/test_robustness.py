@@ -11,28 +11,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
-from PIL import Image
-from robustness_runs import (
+from helpers.robustness_runs import (
     FEW,
     FILES,
     SIZE,
     evaluate,
-    mini_sets,  # noqa: F401  a fixture
     read,
-    small_model,  # noqa: F401  a fixture
     times,
 )
-from tool_runs import ROOT, assert_refuses, assert_runs
+from helpers.tool_runs import ROOT, assert_refuses, assert_runs
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
 from torchvision.transforms import functional
 
 from mmdcls.analysis.complexity import complexity_of_config
-from mmdcls.analysis.robustness import to_markdown
 from mmdcls.datasets.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from mmdcls.datasets.imagenet_variants import CBAR_CORRUPTIONS, CBAR_SEVERITIES
-from mmdcls.datasets.mini import imagenet, make_mini
 from mmdcls.evaluation.corruption_error import ALEXNET_ERRORS
+from mmdcls.robustness.report import to_markdown
+from mmdcls.testing import imagenet, make_mini
 
 # -------------------------------------------------------------------------- numbers
 

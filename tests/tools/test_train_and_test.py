@@ -11,9 +11,9 @@ from pathlib import Path
 import mmseg
 import pytest
 import torch
-from tool_runs import ROOT, assert_refuses, assert_runs, run_tool
+from helpers.tool_runs import ROOT, assert_refuses, assert_runs, run_tool
 
-from mmdcls.datasets.mini import make_mini
+from mmdcls.testing import make_mini
 
 SEGMENTATION = 'configs/mini/upernet_convnext-dcls-atto_1xb8-mini_ade20k-128x128.py'
 DETECTION = 'configs/mini/cascade-mask-rcnn_convnext-dcls-atto_fpn_1xb4-mini_coco.py'

@@ -67,7 +67,7 @@ def main() -> None:
     from mmdcls.analysis.deployment_throughput import compare_deployed
     from mmdcls.analysis.reports import silence_mmengine
     from mmdcls.analysis.throughput import Contender, Settings
-    from mmdcls.engine.launch import load_config
+    from mmdcls.apis.launch import load_config
     from mmdcls.files import refuse_overwriting, write_json
     from mmdcls.ops.benchmark.timing import describe_device
 

@@ -19,10 +19,10 @@ def main() -> None:
 
     # After the command line is read, so that --device can hide the GPUs from torch.
     from mmdcls.analysis.pictures import draw_predictions
-    from mmdcls.engine.data_paths import check_data_paths
-    from mmdcls.engine.launch import build_runner, load_config
-    from mmdcls.engine.run_outputs import check_outputs
-    from mmdcls.engine.unpickling import refuse_unpickling
+    from mmdcls.apis.data_paths import check_data_paths
+    from mmdcls.apis.launch import build_runner, load_config
+    from mmdcls.apis.run_outputs import check_outputs
+    from mmdcls.apis.unpickling import refuse_unpickling
 
     with one_sentence_errors():
         cfg = load_config(args, splits=('test',))

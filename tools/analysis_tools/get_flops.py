@@ -23,7 +23,7 @@ def main() -> None:
     # After the command line is read, so that --device can hide the GPUs from torch.
     from mmdcls.analysis.complexity import complexity_of_config
     from mmdcls.analysis.reports import silence_mmengine
-    from mmdcls.engine.launch import load_config
+    from mmdcls.apis.launch import load_config
 
     silence_mmengine()
     with one_sentence_errors():

@@ -5,7 +5,7 @@ import sys
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from mmdcls.datasets.mini import MINI_DATASETS, make_mini
+from mmdcls.testing import MINI_DATASETS, make_mini
 
 
 def parse_args() -> argparse.Namespace:

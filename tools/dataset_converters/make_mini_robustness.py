@@ -25,7 +25,7 @@ def main() -> None:
     )
     parser.add_argument('--workers', type=int, default=os.cpu_count())
     args = parser.parse_args()
-    from mmdcls.datasets.mini_robustness import make_mini_robustness
+    from mmdcls.testing.robustness import make_mini_robustness
 
     columns = (TextColumn('images'), BarColumn(), MofNCompleteColumn())
     with one_sentence_errors(), Progress(*columns) as bars:

@@ -14,7 +14,7 @@ def main() -> None:
     args = parser.parse_args()
 
     def convert():
-        from mmdcls.converters.reparameterize import reparameterize
+        from mmdcls.deployment.fold import reparameterize
 
         return reparameterize(args.config, args.src)
 

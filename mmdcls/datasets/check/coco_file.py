@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from ..loading import transform_name
+from mmdcls.datasets.loading import transform_name
+
 from .files import is_file_up_to
 from .loading import iter_steps
 from .report import Problem

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from mmengine.registry import TRANSFORMS
 
-from ..loading import transform_name
+from mmdcls.datasets.loading import transform_name
 
 
 class PipelineLoader:

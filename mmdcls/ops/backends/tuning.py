@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from mmdcls.files import write_json
+from mmdcls.ops.autocast import without_autocast
 
-from ..autocast import without_autocast
 from . import BACKENDS
 from .layout import format_of, is_channels_last
 from .tf32 import allows_tf32

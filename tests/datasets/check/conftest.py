@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmdcls.datasets.mini import make_mini
+from mmdcls.testing import make_mini
 
 
 @pytest.fixture(scope='session')

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from checked_data import coco, edit_annotations, messages
+from helpers.checked_data import coco, edit_annotations, messages
 from mmengine.registry import DATASETS, METRICS
 
 ALL_KEYS = ('segmentation', 'area', 'bbox', 'iscrowd', 'category_id', 'image_id', 'id')

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from checked_data import (
+from helpers.checked_data import (
     KEY,
     ade20k,
     coco,

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from checked_data import (
+from helpers.checked_data import (
     ade20k,
     check,
     coco,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tolerances import assert_close
+from helpers.tolerances import assert_close
 
 from mmdcls.ops.backends import aten, aten_relaid
 from mmdcls.ops.backends.layout import format_of

@@ -8,7 +8,7 @@ import types
 import pytest
 import torch
 import torch.nn.functional as F
-from tolerances import assert_close
+from helpers.tolerances import assert_close
 
 from mmdcls.ops import backends
 from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from triton_runs import run_cases, run_python
+from helpers.triton_runs import run_cases, run_python
 
 FOLDER = Path(__file__).parent
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.tolerances import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerances import assert_close
 
 from mmdcls.ops.backends import BACKENDS, toeplitz, triton
 from mmdcls.ops.depthwise import depthwise_conv2d

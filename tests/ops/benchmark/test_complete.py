@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from triton_runs import run_cases
+from helpers.triton_runs import run_cases
 
 from mmdcls.ops import backends
 from mmdcls.ops.benchmark import __main__ as benchmark

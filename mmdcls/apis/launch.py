@@ -1,0 +1,217 @@
+"""From a command line to a runner: what tools/train.py and tools/test.py share."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmdcls.checkpoints import read_checkpoint, tensors_of, with_prefix
+from mmdcls.configs import SPLITS, read_config
+from mmdcls.engine.cpu_runner import CPURunner
+from mmdcls.errors import ConfigError
+
+from .data_paths import set_data_root
+
+
+def load_config(args: argparse.Namespace, splits: Sequence[str] = SPLITS) -> Config:
+    """Read ``args.config`` and apply the flags of ``mmdcls.command_line``.
+
+    Args:
+        args: What ``parse_arguments`` gave.
+        splits: Whose data ``--data-root`` is about; by default all.
+
+    Raises:
+        ConfigError: If the config does not exist or holds no model, or if its data
+            cannot be moved to ``--data-root``.
+    """
+    cfg = read_config(args.config)
+    if cfg.get('model') is None:
+        raise ConfigError(f"The config '{args.config}' has no model.")
+    cfg.launcher = args.launcher
+    if args.data_root:
+        set_data_root(cfg, args.data_root, splits)
+    cfg.merge_from_dict(args.cfg_options)
+    default_work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir
+    use_available_device(cfg)
+    return cfg
+
+
+def use_available_device(cfg: Config) -> None:
+    """On a machine without GPU, train in float32: ``AmpOptimWrapper`` needs one."""
+    if torch.cuda.is_available():
+        return
+    wrapper = cfg.get('optim_wrapper')
+    if wrapper and wrapper.get('type') == 'AmpOptimWrapper':
+        print_log(
+            'No GPU: OptimWrapper in float32 in place of AmpOptimWrapper.',
+            logger='current',
+        )
+        wrapper.type = 'OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            wrapper.pop(key, None)
+
+
+def enable_amp(cfg: Config) -> None:
+    """Train with automatic mixed precision.
+
+    Raises:
+        ConfigError: If there is no GPU to do so.
+    """
+    if not torch.cuda.is_available():
+        raise ConfigError('--amp needs a GPU, and none is available.')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def check_amp_evaluation(cfg: Config) -> None:
+    """Refuse what mixed precision cannot evaluate.
+
+    Raises:
+        ConfigError: If a detector is to run without a GPU.
+    """
+    if cfg.get('default_scope') == 'mmdet' and not torch.cuda.is_available():
+        raise ConfigError(
+            '--amp: detection needs a GPU for it, and none is available; on a CPU '
+            "MMCV's non-maximum suppression takes float32 only."
+        )
+
+
+def start_backbone_from(cfg: Config, checkpoint: str) -> None:
+    """Initialise ``model.backbone`` from a classifier's checkpoint.
+
+    Whether its tensors fit is looked at when they are loaded, see
+    :class:`StrictCheckpointHook`.
+
+    Raises:
+        CheckpointError: If the file cannot be read or holds no backbone.
+        ConfigError: If the config's model has no backbone.
+    """
+    if 'backbone' not in cfg.model:
+        raise ConfigError('--pretrained: the model of the config has no backbone.')
+    with_prefix(tensors_of(read_checkpoint(checkpoint)), 'backbone.', checkpoint)
+    cfg.model.backbone.init_cfg = dict(
+        type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
+    )
+
+
+def enable_tta(cfg: Config) -> None:
+    """Evaluate with the config's test-time augmentation.
+
+    ``tta_model`` and ``tta_pipeline`` of the config decide; detection and
+    classification configs that name none get a horizontal flip, as upstream's tools do.
+
+    Raises:
+        ConfigError: If the config has none and its scope has no default, or if the
+            model predicts masks of objects, which mmdet cannot average.
+    """
+    scope = cfg.get('default_scope')
+    if scope == 'mmdet' and 'mask_head' in (cfg.model.get('roi_head') or {}):
+        raise ConfigError(
+            '--tta: mmdet has no test-time augmentation for instance segmentation '
+            '(model.roi_head.mask_head); it has one for boxes alone.'
+        )
+    default_models = {
+        'mmdet': dict(
+            type='DetTTAModel',
+            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+        ),
+        'mmpretrain': dict(type='mmpretrain.AverageClsScoreTTA'),
+        'mmseg': dict(type='SegTTAModel'),
+    }
+    tta_model = cfg.get('tta_model') or default_models.get(scope)
+    if tta_model is None:
+        raise ConfigError(
+            f"--tta: the config has no tta_model and default_scope='{scope}' has no "
+            f'default; these have: {", ".join(default_models)}.'
+        )
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    if cfg.get('tta_pipeline'):
+        pipeline = cfg.tta_pipeline
+    else:
+        pack = copy.deepcopy(pipeline[-1])
+        if 'meta_keys' in pack or scope == 'mmdet':
+            pack.meta_keys = (
+                *pack.get(
+                    'meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape')
+                ),
+                'scale_factor',
+                'flip',
+                'flip_direction',
+            )
+        flips = [dict(type='RandomFlip', prob=p) for p in (1.0, 0.0)]
+        flip_tta = dict(type='TestTimeAug', transforms=[flips, [pack]])
+        pipeline = [*pipeline[:-1], flip_tta]
+    cfg.test_dataloader.dataset.pipeline = pipeline
+    cfg.model = ConfigDict(**tta_model, module=cfg.model)
+
+
+def draw_predictions(cfg: Config, folder: str) -> None:
+    """Have the test loop write a picture of every prediction under ``folder``.
+
+    Raises:
+        ConfigError: If the config has no visualization hook.
+    """
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise ConfigError(
+            '--show-dir: the config has no default_hooks.visualization to draw with.'
+        )
+    scope = cfg.get('default_scope')
+    if scope == 'mmpretrain':
+        hook.update(enable=True, interval=1, out_dir=folder)
+    elif scope == 'mmdet':
+        hook.update(draw=True, interval=1, test_out_dir=str(Path(folder).resolve()))
+    else:
+        hook.update(draw=True, interval=1)
+        cfg.visualizer.update(
+            save_dir=folder, vis_backends=[dict(type='LocalVisBackend')]
+        )
+
+
+def build_runner(
+    cfg: Config, partial_checkpoint: bool, allow_mismatch: bool = False
+) -> Runner:
+    """Build the runner, with a check of whatever checkpoint it will load.
+
+    The config's ``runner_type`` decides on its class; without one, several processes
+    on a machine without GPU get a :class:`CPURunner`.
+
+    Args:
+        cfg: What :func:`load_config` gave.
+        partial_checkpoint: ``partial`` of :class:`StrictCheckpointHook`.
+        allow_mismatch: As in :class:`StrictCheckpointHook`.
+    """
+    check = dict(
+        type='mmdcls.StrictCheckpointHook',
+        partial=partial_checkpoint,
+        allow_mismatch=allow_mismatch,
+    )
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), check]
+    cfg = _without_name_of_a_file_in_work_dir(cfg)
+    if cfg.get('runner_type'):
+        return RUNNERS.build(cfg)
+    on_cpus = cfg.launcher != 'none' and not torch.cuda.is_available()
+    return (CPURunner if on_cpus else Runner).from_cfg(cfg)
+
+
+def _without_name_of_a_file_in_work_dir(cfg: Config) -> Config:
+    """Keep the runner from writing over the config file that it was given.
+
+    It writes the config that it runs to ``work_dir`` under the name of its file, or
+    under the time where it has no name.
+    """
+    if cfg.filename is None:
+        return cfg
+    written = Path(cfg.work_dir, Path(cfg.filename).name)
+    if not written.exists() or not written.samefile(cfg.filename):
+        return cfg
+    return Config(cfg.to_dict())

@@ -1,0 +1,215 @@
+"""Fold a trained model's positions and batch norms into plain convolutions."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmdcls.apis.launch import ConfigError, read_config
+from mmdcls.checkpoints.comparison import check_state_dict
+from mmdcls.checkpoints.reading import CheckpointError
+from mmdcls.converters.checkpoint_files import Checkpoint, open_checkpoint
+from mmdcls.converters.reference_models import build_on_meta
+from mmdcls.layers import input_channels, iter_dcls_layers
+from mmdcls.registry import MODELS
+
+TOLERANCE = 1e-5
+_IMAGE_SIZE = 64
+
+
+@dataclass
+class Reparameterization:
+    """A folded checkpoint.
+
+    Attributes:
+        config: What it was trained with.
+        checkpoint: Where it was read.
+        content: What to write.
+        layers: How many DCLS layers were folded.
+        norms: How many batch norms were folded.
+        options: The settings that make the config build the folded model.
+        difference: The largest between the features of a random image before and
+            after, relative to the largest feature.
+    """
+
+    config: str | os.PathLike
+    checkpoint: str | os.PathLike
+    content: dict
+    layers: int
+    norms: int
+    options: list[str]
+    difference: float
+
+    def check(self) -> None:
+        """Refuse a folding that changed the features.
+
+        Raises:
+            CheckpointError: If they differ by more than 1e-5 of the largest.
+        """
+        if not self.difference <= TOLERANCE:
+            raise CheckpointError(
+                f"Folding '{self.checkpoint}' changes its features by "
+                f'{self.difference:.1e} of the largest, more than {TOLERANCE:.0e}.'
+            )
+
+    def print_summary(self) -> None:
+        """Say what was folded, and how to use the result."""
+        print(
+            f'{self.layers} DCLS layers and {self.norms} batch norms folded; features '
+            f'of a random image differ by at most {self.difference:.1e} of the largest.'
+        )
+        print(f'The result is for {self.config} with')
+        print(f'  --cfg-options {" ".join(self.options)}')
+
+
+def reparameterize(
+    config: str | os.PathLike, checkpoint: str | os.PathLike
+) -> Reparameterization:
+    """Fold what can be folded, and compare the features with those of before.
+
+    Args:
+        config: The config that the checkpoint was trained with.
+        checkpoint: Its file.
+
+    Returns:
+        The folded checkpoint; :meth:`Reparameterization.check` it before its use.
+
+    Raises:
+        ConfigError: As :func:`load_trained`.
+        CheckpointError: As :func:`load_trained`; if there is nothing to fold.
+    """
+    cfg, model, source = load_trained(config, checkpoint)
+    layers, norms = _count_layers(model), _count_norms(model)
+    if not layers:
+        raise CheckpointError(f"The model of '{config}' has no DCLS layer to fold.")
+    before = _features(model)
+    switch_to_deploy(model)
+    difference = _difference(before, _features(model))
+    options = set_deploy(cfg.model)
+    folded = dict(model.state_dict())
+    check_state_dict(
+        build_on_meta(cfg.model, cfg.get('default_scope')).state_dict(),
+        folded,
+        source.path,
+        f"the model of '{config}' with deploy=True",
+    )
+    meta = {key: source.meta[key] for key in ('dataset_meta',) if key in source.meta}
+    return Reparameterization(
+        config=config,
+        checkpoint=checkpoint,
+        content={'meta': meta, 'state_dict': folded},
+        layers=layers,
+        norms=norms - _count_norms(model),
+        options=options,
+        difference=difference,
+    )
+
+
+def load_trained(
+    config: str | os.PathLike,
+    checkpoint: str | os.PathLike,
+    options: Mapping | None = None,
+) -> tuple[Config, nn.Module, Checkpoint]:
+    """Build a config's model for evaluation, with every tensor from a checkpoint.
+
+    Args:
+        config: The config that the checkpoint was trained with.
+        checkpoint: Its file.
+        options: Settings of the config to override.
+
+    Raises:
+        ConfigError: If the config does not exist or has no model.
+        CheckpointError: If the checkpoint cannot be read or does not fit.
+    """
+    cfg = read_config(str(config))
+    cfg.merge_from_dict(options or {})
+    if cfg.get('model') is None:
+        raise ConfigError(f"The config '{config}' has no model.")
+    # As mmengine's Runner does.
+    if cfg.get('data_preprocessor'):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        model = MMENGINE_MODELS.build(copy.deepcopy(cfg.model)).eval()
+    expected = model.state_dict()
+    source = open_checkpoint(checkpoint, prefer_ema=False, expected=expected)
+    check_state_dict(
+        expected, source.state_dict, source.path, f"the model of '{config}'"
+    )
+    model.load_state_dict(source.state_dict)
+    return cfg, model, source
+
+
+def switch_to_deploy(model: nn.Module) -> None:
+    """Fold every component of mmdcls that can be, in place.
+
+    The components of mmdcls are those that :func:`set_deploy` sets ``deploy`` of.
+    """
+    classes = tuple(_deployable_classes().values())
+    for module in list(model.modules()):
+        if isinstance(module, classes):
+            module.switch_to_deploy()
+
+
+def set_deploy(model: ConfigDict, key: str = 'model') -> list[str]:
+    """Make a model's config build what :func:`switch_to_deploy` leaves, in place.
+
+    Args:
+        model: The config, or what is inside of it.
+        key: How the whole config names ``model``.
+
+    Returns:
+        The settings changed, as ``--cfg-options`` takes them.
+    """
+    if isinstance(model, (list, tuple)):
+        inside = [(f'{key}.{i}', item) for i, item in enumerate(model)]
+    elif isinstance(model, dict):
+        inside = [(f'{key}.{name}', value) for name, value in model.items()]
+    else:
+        return []
+    options = [option for name, value in inside for option in set_deploy(value, name)]
+    if isinstance(model, dict) and model.get('type') in _deployable_classes():
+        model['deploy'] = True
+        options.append(f'{key}.deploy=True')
+    return options
+
+
+def _deployable_classes() -> dict[str, type]:
+    """By the names that configs have for them."""
+    MODELS.import_from_location()
+    return {
+        f'mmdcls.{name}': component
+        for name, component in MODELS.module_dict.items()
+        if hasattr(component, 'switch_to_deploy')
+    }
+
+
+def _count_layers(model: nn.Module) -> int:
+    return sum(1 for _ in iter_dcls_layers(model))
+
+
+def _count_norms(model: nn.Module) -> int:
+    return sum(isinstance(module, _BatchNorm) for module in model.modules())
+
+
+@torch.no_grad()
+def _features(model: nn.Module) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, input_channels(model), _IMAGE_SIZE, _IMAGE_SIZE)
+    image = torch.randn(shape, generator=generator)
+    return [feature for feature in model.backbone(image) if feature is not None]
+
+
+def _difference(before: list[Tensor], after: list[Tensor]) -> float:
+    return max(
+        float((a - b).abs().max() / b.abs().max().clamp(min=1e-12))
+        for a, b in zip(after, before, strict=True)
+    )

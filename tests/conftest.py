@@ -1,0 +1,40 @@
+"""Fixtures for tests of several rooms.
+
+They import what they need when a test asks for them: tests of the layers start without
+OpenMMLab's packages.
+"""
+
+import shutil
+
+import pytest
+
+
+@pytest.fixture(scope='session')
+def mini_sets(tmp_path_factory):
+    """The robustness sets of the mini ImageNet, two images a class."""
+    from helpers.robustness_runs import SIZE
+
+    from mmdcls.testing import make_mini
+    from mmdcls.testing.robustness import make_mini_robustness
+
+    folder = tmp_path_factory.mktemp('mini_sets')
+    make_mini(folder, ['imagenet'], train=10, val=20)
+    make_mini_robustness(
+        folder / 'imagenet/val', folder / 'sets', images_per_class=2, size=SIZE
+    )
+    return folder / 'sets'
+
+
+@pytest.fixture
+def sets(mini_sets, tmp_path):
+    """A copy of the mini sets that a test may damage."""
+    shutil.copytree(mini_sets, tmp_path / 'sets')
+    return tmp_path / 'sets'
+
+
+@pytest.fixture(scope='session')
+def small_model(tmp_path_factory):
+    """Config and checkpoint of a classifier with random weights."""
+    from helpers.robustness_runs import write_model
+
+    return write_model(tmp_path_factory.mktemp('model'))
