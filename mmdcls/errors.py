@@ -1,5 +1,25 @@
-"""What is raised where a config or an argument cannot work."""
+"""What is raised for what a user can mend, each error said in one sentence.
+
+The tools print these errors without a traceback. Any other error is a bug, and looks
+like one. More kinds are defined beside what raises them.
+"""
 
 
-class ConfigError(ValueError):
-    """A config or an argument that cannot work, said in one sentence."""
+class MmdclsError(Exception):
+    """The base class of all errors that a user can mend."""
+
+
+class ConfigError(MmdclsError, ValueError):
+    """A config, or what a run was told besides it, cannot work."""
+
+
+class ArgumentError(MmdclsError, ValueError):
+    """An argument has a value that cannot work."""
+
+
+class ArgumentTypeError(MmdclsError, TypeError):
+    """An argument is of a kind that cannot work."""
+
+
+class MissingPackageError(MmdclsError, ImportError):
+    """A package is needed that is not installed."""

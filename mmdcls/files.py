@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmdcls.errors import MmdclsError
+
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff')
 IMAGE_SUFFIXES += ('.webp',)
 """Endings, in lower case, of the files that OpenMMLab reads as images."""
 
 
-class OverwritingError(ValueError):
+class OverwritingError(MmdclsError, ValueError):
     """An output that would spoil an input, said in one sentence."""
 
 

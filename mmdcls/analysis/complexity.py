@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmdcls.errors import ArgumentError
 from mmdcls.layers import DCLSConvNd, input_channels
 
 # Height and width the papers of this field count each task at (Tables 1 to 4).
@@ -55,11 +56,11 @@ def complexity_of_config(
         shape: Height and width; defaults to those of the paper's table for the task.
 
     Raises:
-        ValueError: If the config's task has no default shape and none is given.
+        ArgumentError: If the config's task has no default shape and none is given.
     """
     scope = cfg.get('default_scope')
     if shape is None and scope not in DEFAULT_SHAPES:
-        raise ValueError(
+        raise ArgumentError(
             f"default_scope='{scope}' has no default shape; these have: "
             f'{", ".join(DEFAULT_SHAPES)}.'
         )

@@ -19,6 +19,7 @@ from mmengine.optim import build_optim_wrapper
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from mmdcls.errors import ArgumentError
 from mmdcls.layers import DCLSConv2d, iter_dcls_layers
 from mmdcls.ops import depthwise_conv2d
 
@@ -194,8 +195,8 @@ def make_variants(settings: Settings) -> list[Variant]:
     start from the normal law and, in a second DCLS network, from the uniform one (§3).
 
     Raises:
-        ValueError: If the standard kernel cannot be dilated to span the large one, or
-            if no DCLS or narrow network is small enough.
+        ArgumentError: If the standard kernel cannot be dilated to span the large one,
+            or if no DCLS or narrow network is small enough.
     """
     small, large, width = (
         settings.kernel_size,
@@ -204,7 +205,7 @@ def make_variants(settings: Settings) -> list[Variant]:
     )
     dilation, rest = divmod(large - 1, small - 1)
     if rest:
-        raise ValueError(
+        raise ArgumentError(
             f'kernel_size={small} cannot be dilated to span large_kernel_size={large}.'
         )
     budget = count_parameters(dense_network(settings, width, small))
@@ -241,13 +242,13 @@ def largest_below(budget: int, build: Callable[[int], nn.Module], name: str) -> 
     """The largest size whose network has at most ``budget`` parameters.
 
     Raises:
-        ValueError: If even size 1 has more; ``name`` says of what.
+        ArgumentError: If even size 1 has more; ``name`` says of what.
     """
     size = 0
     while count_parameters(build(size + 1)) <= budget:
         size += 1
     if size == 0:
-        raise ValueError(f'No {name} is small enough for {budget} parameters.')
+        raise ArgumentError(f'No {name} is small enough for {budget} parameters.')
     return size
 
 
@@ -355,10 +356,10 @@ def compare(
         deviation ``std`` (None for one seed), ``seconds`` a run.
 
     Raises:
-        ValueError: If ``seeds`` is below 1.
+        ArgumentError: If ``seeds`` is below 1.
     """
     if seeds < 1:
-        raise ValueError(f'seeds={seeds} must be at least 1.')
+        raise ArgumentError(f'seeds={seeds} must be at least 1.')
     variants = make_variants(settings)
     results = {
         variant.name: dict(

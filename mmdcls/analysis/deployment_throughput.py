@@ -14,6 +14,7 @@ from torch import nn
 from mmdcls.deployment import FORMATS, DeployedNetwork
 from mmdcls.deployment.fold import switch_to_deploy
 from mmdcls.deployment.network import make_exportable
+from mmdcls.errors import ArgumentError
 
 from .throughput import Comparison, Contender, Settings, compare
 
@@ -36,7 +37,7 @@ def compare_deployed(
         The folded model against the model as trained, then ONNX Runtime against it.
 
     Raises:
-        ValueError: If the contender's settings are not ones that ONNX Runtime has.
+        ArgumentError: If the contender's settings are not ones that ONNX Runtime has.
         ImportError: If ONNX Runtime or the exporter is not installed.
     """
     if onnx:
@@ -54,7 +55,7 @@ def compare_deployed(
 def _check_onnx(settings: Settings) -> None:
     accepted = dict(device='cpu', amp=False, channels_last=False, compile=False)
     if settings != replace(settings, **accepted):
-        raise ValueError(
+        raise ArgumentError(
             'ONNX Runtime is timed on a CPU in float32: --onnx goes with --device cpu, '
             'and with neither --amp, --channels-last nor --compile.'
         )

@@ -8,12 +8,14 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmdcls.errors import MmdclsError
+
 from .pictures import save_figure
 
 _SPEED = re.compile(r'positions/(.+)/speed')
 
 
-class LogError(ValueError):
+class LogError(MmdclsError, ValueError):
     """A work folder without what is to be drawn, said in one sentence."""
 
 

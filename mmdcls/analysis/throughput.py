@@ -15,6 +15,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 from torch import nn
 
+from mmdcls.errors import ArgumentError
 from mmdcls.layers import input_channels, iter_dcls_layers
 from mmdcls.layers.repulsive_loss import repulsive_loss
 
@@ -102,10 +103,10 @@ def compare(
         warm_up: Batches of each that are not timed.
 
     Raises:
-        ValueError: If ``rounds`` or ``iterations`` is below 1.
+        ArgumentError: If ``rounds`` or ``iterations`` is below 1.
     """
     if rounds < 1 or iterations < 1:
-        raise ValueError(
+        raise ArgumentError(
             f'rounds={rounds} and iterations={iterations} must be at least 1.'
         )
     contenders = (first, second)
@@ -145,18 +146,18 @@ class Contender:
         settings: How to run it.
 
     Raises:
-        ValueError: If the batch size is below 1 or the config's task is unknown.
+        ArgumentError: If the batch size is below 1 or the config's task is unknown.
     """
 
     def __init__(self, cfg: Config, settings: Settings) -> None:
         self.scope = cfg.get('default_scope')
         if self.scope not in DEFAULT_SHAPES:
-            raise ValueError(
+            raise ArgumentError(
                 f"default_scope='{self.scope}' is not one of "
                 f'{", ".join(DEFAULT_SHAPES)}.'
             )
         if settings.batch_size < 1:
-            raise ValueError(f'batch_size={settings.batch_size} must be at least 1.')
+            raise ArgumentError(f'batch_size={settings.batch_size} must be at least 1.')
         self.cfg, self.settings = cfg, settings
         self.shape = tuple(settings.shape or DEFAULT_SHAPES[self.scope])
         init_default_scope(self.scope)
@@ -193,13 +194,13 @@ class Contender:
             mode: One of :data:`MODES`.
 
         Raises:
-            ValueError: If the training of a detector is asked for.
+            ArgumentError: If the training of a detector is asked for.
         """
         if mode == 'inference':
             self.model.eval()
             return self._infer
         if self.scope == 'mmdet':
-            raise ValueError(
+            raise ArgumentError(
                 'Training is timed for classification and segmentation only; leave '
                 "'training' out of --modes for detection."
             )
@@ -222,7 +223,7 @@ class Contender:
     def _prepare_training(self) -> None:
         wrapper = self.cfg.get('optim_wrapper')
         if wrapper is None:
-            raise ValueError('The config has no optim_wrapper to train with.')
+            raise ArgumentError('The config has no optim_wrapper to train with.')
         options = {
             key: wrapper[key]
             for key in ('optimizer', 'constructor', 'paramwise_cfg')

@@ -17,6 +17,8 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
+from mmdcls.errors import MmdclsError
+
 from .declared_sizes import DeclaredSizeError, check_declared_sizes
 from .embedded_config import disarm_configs
 from .names import find_state_dict, strip_wrappers
@@ -25,7 +27,7 @@ HISTORY_BUFFER_STATISTICS = ('min', 'max', 'current', 'mean')
 NUMERIC_DTYPES = '?bBhHiIlLqQefdgFD'
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(MmdclsError, RuntimeError):
     """A checkpoint that cannot be used, said in one sentence that names the file."""
 
 

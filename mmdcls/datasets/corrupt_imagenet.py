@@ -21,6 +21,7 @@ from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 from torchvision.transforms import functional
 
+from mmdcls.errors import ArgumentError
 from mmdcls.files import list_images, refuse_overwriting, write_text, written_whole
 
 from .corruptions import (
@@ -61,10 +62,10 @@ class Making:
         """Refuse crops that are larger than what they are cut from.
 
         Raises:
-            ValueError: Names the value.
+            ArgumentError: Names the value.
         """
         if not 32 <= self.crop <= self.resize:
-            raise ValueError(
+            raise ArgumentError(
                 f'crop={self.crop} must be at least 32 and at most '
                 f'resize={self.resize}.'
             )
@@ -97,7 +98,7 @@ def corrupt_imagenet(
         Path and reason of every source image that cannot be read, sorted.
 
     Raises:
-        ValueError: If an argument is wrong, if ``source`` holds no image, or if
+        ArgumentError: If an argument is wrong, if ``source`` holds no image, or if
             ``target`` holds images of another making or source.
         OverwritingError: If ``target`` is ``source`` or lies in it.
         ImportError: If the package of the corruptions is not installed.
@@ -115,7 +116,7 @@ def corrupt_imagenet(
         for path in list_images(source / folder)
     )
     if not names:
-        raise ValueError(f"source='{source}' has no images in class folders.")
+        raise ArgumentError(f"source='{source}' has no images in class folders.")
     _check_manifest(source, target, names, making)
     work = partial(_corrupt_one, source, target, corruptions, severities, making)
     problems = []
@@ -157,12 +158,12 @@ def _check_manifest(
             kept = {}
         for name, value in manifest.items():
             if kept.get(name) != value:
-                raise ValueError(
+                raise ArgumentError(
                     f"'{target}' holds images of another making ({name} was "
                     f'{kept.get(name)!r} and is {value!r}): choose another folder.'
                 )
     elif target.is_dir() and any(target.iterdir()):
-        raise ValueError(
+        raise ArgumentError(
             f"'{target}' is not empty and was not made by corrupt_imagenet: choose "
             'another folder.'
         )

@@ -14,6 +14,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from mmdcls.errors import ArgumentError, MissingPackageError
+
 CORRUPTION_GROUPS = {
     'noise': ('gaussian_noise', 'shot_noise', 'impulse_noise'),
     'blur': ('defocus_blur', 'glass_blur', 'motion_blur', 'zoom_blur'),
@@ -38,15 +40,15 @@ def check_corruption(corruption: str, severity: int) -> None:
     """Refuse names and severities that ImageNet-C does not have.
 
     Raises:
-        ValueError: Names what is accepted.
+        ArgumentError: Names what is accepted.
     """
     known = CORRUPTIONS + EXTRA_CORRUPTIONS
     if corruption not in known:
-        raise ValueError(
+        raise ArgumentError(
             f'corruption={corruption!r} must be one of {", ".join(known)}.'
         )
     if severity not in SEVERITIES:
-        raise ValueError(f'severity={severity!r} must be one of 1, 2, 3, 4, 5.')
+        raise ArgumentError(f'severity={severity!r} must be one of 1, 2, 3, 4, 5.')
 
 
 def corrupt_image(
@@ -72,17 +74,17 @@ def corrupt_image(
         The corrupted image, in the shape and dtype of ``image``.
 
     Raises:
-        ValueError: If an argument is not as described.
-        ImportError: If the package of the corruptions is not installed.
+        ArgumentError: If an argument is not as described.
+        MissingPackageError: If the package of the corruptions is not installed.
     """
     check_corruption(corruption, severity)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(
+        raise ArgumentError(
             f'image must be uint8 of shape (height, width, 3), got {image.dtype} of '
             f'shape {image.shape}.'
         )
     if min(image.shape[:2]) < _SMALLEST_SIDE:
-        raise ValueError(
+        raise ArgumentError(
             f'the corruptions need images of {_SMALLEST_SIDE}x{_SMALLEST_SIDE} pixels '
             f'or more, and {key} has {image.shape[1]}x{image.shape[0]}.'
         )
@@ -103,12 +105,12 @@ def load_corrupt_function() -> Callable[..., np.ndarray]:
     """Import ``imagecorruptions.corrupt``.
 
     Raises:
-        ImportError: Names the extra to install.
+        MissingPackageError: Names the extra to install.
     """
     try:
         from imagecorruptions import corrupt
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'Corruptions need the package {PACKAGE}: pip install mmdcls[robustness] '
             f'({error}).'
         ) from error

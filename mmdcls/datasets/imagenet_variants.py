@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 
+from mmdcls.errors import MmdclsError
 from mmdcls.files import list_images
 from mmdcls.registry import DATASETS
 
@@ -35,7 +36,7 @@ names the folders of severities 1 to 5 by."""
 CBAR_CORRUPTIONS = tuple(CBAR_SEVERITIES)
 
 
-class ImageFolderError(ValueError):
+class ImageFolderError(MmdclsError, ValueError):
     """Folders that are not those of the release, said in one sentence."""
 
 

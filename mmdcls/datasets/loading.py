@@ -20,6 +20,7 @@ from mmengine.dataset import BaseDataset
 from PIL import Image, UnidentifiedImageError
 
 from mmdcls.configs import iter_datasets
+from mmdcls.errors import MmdclsError
 
 DEFAULT_LOADING = {'type': 'LoadImageFromFile'}
 """What loads the images where a config does not tell."""
@@ -30,7 +31,7 @@ Loading = Callable[[dict], dict | None]
 _LABEL_FILES = ('.json', '.txt')
 
 
-class UnreadableImageError(ValueError):
+class UnreadableImageError(MmdclsError, ValueError):
     """A file that is no whole image, with the reason."""
 
 

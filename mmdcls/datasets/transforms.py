@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mmdcls.errors import ArgumentError
 from mmdcls.registry import TRANSFORMS
 
 from .corruptions import check_corruption, corrupt_image, load_corrupt_function
@@ -28,7 +29,7 @@ class Corrupt(BaseTransform):
         channel_order: Of ``img``: ``'bgr'``, as mmcv loads it, or ``'rgb'``.
 
     Raises:
-        ValueError: If an argument is none of these, or ``img`` is not uint8.
+        ArgumentError: If an argument is none of these, or ``img`` is not uint8.
         ImportError: If the package of the corruptions is not installed.
     """
 
@@ -42,7 +43,9 @@ class Corrupt(BaseTransform):
     ) -> None:
         check_corruption(corruption, severity)
         if channel_order not in ('bgr', 'rgb'):
-            raise ValueError(f"channel_order={channel_order!r} must be 'bgr' or 'rgb'.")
+            raise ArgumentError(
+                f"channel_order={channel_order!r} must be 'bgr' or 'rgb'."
+            )
         self.corruption = corruption
         self.severity = severity
         self.seed = seed

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.resources
 
+from mmdcls.errors import MissingPackageError
+
 
 @functools.cache
 def read_wordnet_ids(name: str = 'imagenet') -> tuple[str, ...]:
@@ -14,12 +16,12 @@ def read_wordnet_ids(name: str = 'imagenet') -> tuple[str, ...]:
         name: ``'imagenet'`` (1000 classes), ``'imagenet_a'`` or ``'imagenet_r'`` (200).
 
     Raises:
-        ImportError: If timm is not installed.
+        MissingPackageError: If timm is not installed.
     """
     try:
         folder = importlib.resources.files('timm.data') / '_info'
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             'The class lists of ImageNet need the package timm: pip install '
             f'mmdcls[robustness] ({error}).'
         ) from error

@@ -19,9 +19,9 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmdcls.apis.inference import find_images, read_image
-from mmdcls.apis.launch import ConfigError
 from mmdcls.converters.checkpoint_files import check_destination
 from mmdcls.datasets.loading import loading_of
+from mmdcls.errors import ConfigError, MissingPackageError, MmdclsError
 from mmdcls.files import refuse_overwriting, written_whole
 from mmdcls.layers import input_channels
 
@@ -34,7 +34,7 @@ SHAPE = (224, 224)
 PHOTOGRAPHS = ('astronaut.png', 'china.jpg', 'coffee.png')
 
 
-class ExportError(RuntimeError):
+class ExportError(MmdclsError, RuntimeError):
     """A model that cannot be exported, said in one sentence."""
 
 
@@ -98,7 +98,7 @@ def export(
         CheckpointError: If the checkpoint cannot be read or does not fit the config.
         ConfigError: If the config does not exist, has no model or another task, or if
             an image, ``shape`` or ``opset`` does not fit.
-        ImportError: If a package is needed that is not installed.
+        MissingPackageError: If a package is needed that is not installed.
         ExportError: If the model cannot be exported, gives other outputs, or
             ``target`` cannot be written.
         OverwritingError: If ``target`` is one of the files to read.
@@ -174,7 +174,7 @@ def _photographs(channels: int) -> list[np.ndarray]:
     try:
         from mmdcls.testing.photographs import load_photograph
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             'The photographs to compare outputs on come with scikit-image and '
             'scikit-learn, which are not installed; --images names others.'
         ) from error

@@ -14,11 +14,11 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmdcls.apis.launch import ConfigError, read_config
 from mmdcls.checkpoints.comparison import check_state_dict
 from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.converters.checkpoint_files import Checkpoint, open_checkpoint
 from mmdcls.converters.reference_models import build_on_meta
+from mmdcls.errors import ConfigError, read_config
 from mmdcls.layers import input_channels, iter_dcls_layers
 from mmdcls.registry import MODELS
 

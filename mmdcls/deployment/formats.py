@@ -10,6 +10,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
+from mmdcls.errors import ArgumentError, MissingPackageError
+
 Runner = Callable[[Tensor], list[Tensor]]
 """Runs an exported network on images."""
 
@@ -41,11 +43,11 @@ class Format:
         """Refuse to go on without the packages.
 
         Raises:
-            ImportError: Names those that are not installed.
+            MissingPackageError: Names those that are not installed.
         """
         missing = [name for name in self.packages if find_spec(name) is None]
         if missing:
-            raise ImportError(
+            raise MissingPackageError(
                 f'{self.name} needs {", ".join(missing)}, which is not installed: '
                 f'pip install {" ".join(missing)}.'
             )
@@ -65,7 +67,7 @@ def write_onnx(
         opset: Version of ONNX's operators that the file needs.
 
     Raises:
-        ValueError: If the exporter cannot write the network with this ``opset``.
+        ArgumentError: If the exporter cannot write the network with this ``opset``.
     """
     with torch.no_grad():
         count = len(network(images))
@@ -84,7 +86,9 @@ def write_onnx(
     # It converts to other versions where it can, and else keeps its own in silence.
     written = program.model.opset_imports['']
     if written != opset:
-        raise ValueError(f'it takes opset {written}, and opset={opset} was asked for')
+        raise ArgumentError(
+            f'it takes opset {written}, and opset={opset} was asked for'
+        )
     program.save(path)
 
 
@@ -92,13 +96,13 @@ def check_opset(opset: int) -> None:
     """Refuse a version of ONNX's operators that there is none of.
 
     Raises:
-        ValueError: Names those that the installed package knows.
+        ArgumentError: Names those that the installed package knows.
     """
     from onnx.defs import onnx_opset_version
 
     newest = onnx_opset_version()
     if not 1 <= opset <= newest:
-        raise ValueError(
+        raise ArgumentError(
             f'opset={opset} must be between 1 and {newest}, the newest that the '
             'installed onnx knows.'
         )

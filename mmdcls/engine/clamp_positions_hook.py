@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmdcls.errors import ArgumentError
 from mmdcls.layers import DCLSConvNd, position_limits
 from mmdcls.registry import HOOKS
 
@@ -38,8 +39,8 @@ class ClampPositionsHook(Hook):
         should be.
 
         Raises:
-            ValueError: If the model has no DCLS layer, if a trainable position tensor
-                is in no param group, or if an EMA hook averages shared positions
+            ArgumentError: If the model has no DCLS layer, if a trainable position
+                tensor is in no param group, or if an EMA hook averages shared positions
                 several times a step.
         """
         self._layers = dcls_layers_of(self, runner.model)
@@ -51,7 +52,7 @@ class ClampPositionsHook(Hook):
         }
         for name, layer in self._layers.items():
             if layer.positions.requires_grad and id(layer.positions) not in optimized:
-                raise ValueError(
+                raise ArgumentError(
                     f'{name}.positions is in no param group of the optimizer; use '
                     "constructor='mmdcls.DCLSOptimWrapperConstructor' in optim_wrapper."
                 )
@@ -68,7 +69,7 @@ class ClampPositionsHook(Hook):
         """Clamp if this iteration ended with a step of the optimizer.
 
         Raises:
-            ValueError: If positions have become NaN.
+            ArgumentError: If positions have become NaN.
         """
         if runner.optim_wrapper.should_update():
             self._clamp(runner)
@@ -96,7 +97,7 @@ class ClampPositionsHook(Hook):
         for name, layer in self._layers.items():
             positions = layer.positions
             if (look or not positions.is_cuda) and positions.isnan().any():
-                raise ValueError(
+                raise ArgumentError(
                     f'{name}.positions became NaN at iteration {runner.iter + 1}: the '
                     'training diverged; lower the learning rate or go on from an '
                     'earlier checkpoint.'
@@ -115,13 +116,13 @@ def check_averages(runner: Runner, layers: Mapping[str, DCLSConvNd]) -> None:
         layers: The model's DCLS layers by name.
 
     Raises:
-        ValueError: If a hook does so.
+        ArgumentError: If a hook does so.
     """
     tensors = {id(layer.positions) for layer in layers.values()}
     for hook in runner.hooks:
         average = getattr(hook, 'ema_model', None)
         if getattr(average, 'update_buffers', False) and len(tensors) < len(layers):
-            raise ValueError(
+            raise ArgumentError(
                 f'{type(hook).__name__}: update_buffers=True averages positions that '
                 f'{len(layers)} layers share as {len(tensors)} tensors once for each '
                 'layer in every step, so that they follow too fast; leave it at False, '

@@ -10,6 +10,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import nn
 
+from mmdcls.errors import ArgumentError
 from mmdcls.registry import RUNNERS
 
 
@@ -28,7 +29,7 @@ class CPURunner(Runner):
             env_cfg: As in the parent.
 
         Raises:
-            ValueError: If the launcher is not PyTorch's.
+            ArgumentError: If the launcher is not PyTorch's.
         """
         if self.distributed:
             join_processes(self.launcher, env_cfg.get('dist_cfg') or {})
@@ -65,7 +66,7 @@ def join_processes(launcher: str, dist_cfg: dict) -> None:
         dist_cfg: ``env_cfg.dist_cfg`` of a config.
 
     Raises:
-        ValueError: If there is no GPU and the launcher is not PyTorch's.
+        ArgumentError: If there is no GPU and the launcher is not PyTorch's.
     """
     if is_distributed():
         return
@@ -73,7 +74,7 @@ def join_processes(launcher: str, dist_cfg: dict) -> None:
         init_dist(launcher, **dist_cfg)
         return
     if launcher != 'pytorch':
-        raise ValueError(
+        raise ArgumentError(
             f"--launcher={launcher} needs GPUs, and none is available; 'pytorch' works "
             'without.'
         )

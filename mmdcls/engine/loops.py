@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
+from mmdcls.errors import ArgumentError
 from mmdcls.layers import DCLSConvNd, named_dcls_layers
 
 
@@ -18,11 +19,11 @@ def counts_epochs(hook: Hook, runner: Runner, by_epoch: bool | None) -> bool:
         by_epoch: What the hook was told; None stands for what the loop counts.
 
     Raises:
-        ValueError: If the hook is to count epochs in a training that has none.
+        ArgumentError: If the hook is to count epochs in a training that has none.
     """
     iterations_only = isinstance(runner.train_loop, IterBasedTrainLoop)
     if by_epoch and iterations_only:
-        raise ValueError(
+        raise ArgumentError(
             f'{type(hook).__name__}: by_epoch=True does not go with this training, '
             'which counts iterations and has no epochs; leave by_epoch out, or set '
             'it to False.'
@@ -43,12 +44,12 @@ def check_turn_comes(
         by_epoch: Which of these.
 
     Raises:
-        ValueError: If the training is over by then.
+        ArgumentError: If the training is over by then.
     """
     loop = runner.train_loop
     length = loop.max_epochs if by_epoch else loop.max_iters
     if first > length:
-        raise ValueError(
+        raise ArgumentError(
             f'{type(hook).__name__}: {argument}={getattr(hook, argument)} lies behind '
             f'the end of this training of {length} '
             f'{"epochs" if by_epoch else "iterations"}, so that the hook would never '
@@ -60,12 +61,12 @@ def dcls_layers_of(hook: Hook, model: nn.Module) -> dict[str, DCLSConvNd]:
     """Give the layers that a hook is for, by their names in the model.
 
     Raises:
-        ValueError: If there are none, so that the hook would have no effect.
+        ArgumentError: If there are none, so that the hook would have no effect.
     """
     layers = dict(named_dcls_layers(model))
     if not layers:
         model = getattr(model, 'module', model)
-        raise ValueError(
+        raise ArgumentError(
             f'{type(hook).__name__} needs layers with learnable positions, and '
             f'{type(model).__name__} has none; leave the hook out.'
         )

@@ -6,6 +6,7 @@ from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
+from mmdcls.errors import ArgumentError, ArgumentTypeError
 from mmdcls.layers import iter_dcls_layers, keep_position_rates
 from mmdcls.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -38,9 +39,9 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
       :func:`find_backbones`).
 
     Raises:
-        ValueError: If ``decay_type`` is unknown, if ``num_layers`` is missing or does
-            not fit the backbone.
-        TypeError: If learning rates are to decay and no module has the depths.
+        ArgumentError: If ``decay_type`` is unknown, if ``num_layers`` is missing or
+            does not fit the backbone.
+        ArgumentTypeError: If learning rates are to decay and no module has the depths.
     """
 
     def _validate_cfg(self) -> None:
@@ -51,17 +52,17 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         self.decay_type = self.paramwise_cfg.get('decay_type', 'layer_wise')
         self.num_layers = self.paramwise_cfg.get('num_layers')
         if self.base_lr is None:
-            raise ValueError(
+            raise ArgumentError(
                 'optim_wrapper.optimizer.lr is not set, but '
                 'DCLSOptimWrapperConstructor scales it for the positions.'
             )
         if self.decay_type not in DECAY_TYPES:
-            raise ValueError(
+            raise ArgumentError(
                 f"paramwise_cfg.decay_type='{self.decay_type}' is not one of "
                 f'{", ".join(DECAY_TYPES)}.'
             )
         if self.decay_rate is not None and self.num_layers is None:
-            raise ValueError(
+            raise ArgumentError(
                 'paramwise_cfg.num_layers is not set, but paramwise_cfg.decay_rate='
                 f'{self.decay_rate} needs it (6 for ConvNeXt-T, 12 for S and B).'
             )
@@ -154,7 +155,7 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 return self._stage_depth(name.removeprefix(prefix))
             depth, total = backbone.get_layer_depth(name, prefix=prefix)
             if total != self.num_layers + 2:
-                raise ValueError(
+                raise ArgumentError(
                     f'paramwise_cfg.num_layers={self.num_layers} does not fit '
                     f'{type(backbone).__name__}, which has {total - 2} layers.'
                 )
@@ -183,7 +184,7 @@ def find_backbones(model: nn.Module, decay_type: str) -> dict[str, nn.Module]:
         decay_type: One of :data:`DECAY_TYPES`.
 
     Raises:
-        TypeError: If there is none.
+        ArgumentTypeError: If there is none.
     """
     needed = {
         'layer_wise': ('get_layer_depth',),
@@ -202,7 +203,7 @@ def find_backbones(model: nn.Module, decay_type: str) -> dict[str, nn.Module]:
     }
     if not found:
         backbone = getattr(model, 'backbone', model)
-        raise TypeError(
+        raise ArgumentTypeError(
             f"paramwise_cfg.decay_type='{decay_type}' needs a backbone with "
             f'{" and ".join(needed)}; no module of {type(model).__name__} has that, '
             f'{type(backbone).__name__} has none.'

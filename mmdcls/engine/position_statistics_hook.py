@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmdcls.errors import ArgumentError
 from mmdcls.layers import position_limits
 from mmdcls.registry import HOOKS
 
@@ -32,7 +33,7 @@ class PositionStatisticsHook(Hook):
             loop counts.
 
     Raises:
-        ValueError: If ``interval`` is below 1; when the training starts, if it is
+        ArgumentError: If ``interval`` is below 1; when the training starts, if it is
             shorter than ``interval``, has no epochs to count, or if the model has no
             DCLS layer.
     """
@@ -43,7 +44,7 @@ class PositionStatisticsHook(Hook):
         self, interval: int | None = None, by_epoch: bool | None = None
     ) -> None:
         if interval is not None and interval < 1:
-            raise ValueError(
+            raise ArgumentError(
                 f'PositionStatisticsHook: interval={interval} must be at least 1.'
             )
         self.interval = interval

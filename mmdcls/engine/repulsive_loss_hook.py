@@ -7,6 +7,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmdcls.errors import ArgumentError
 from mmdcls.layers.repulsive_loss import repulsive_loss
 from mmdcls.registry import HOOKS
 
@@ -34,9 +35,9 @@ class RepulsiveLossHook(Hook):
         weight: Factor of the loss.
 
     Raises:
-        ValueError: If ``begin`` or ``weight`` is negative; when the training starts, if
-            ``begin`` lies behind its end, if it has no epochs to count, or if the model
-            has no DCLS layer or one of a single element.
+        ArgumentError: If ``begin`` or ``weight`` is negative; when the training starts,
+            if ``begin`` lies behind its end, if it has no epochs to count, or if the
+            model has no DCLS layer or one of a single element.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class RepulsiveLossHook(Hook):
         weight: float = 1.0,
     ) -> None:
         if (begin or 0) < 0 or weight < 0:
-            raise ValueError(
+            raise ArgumentError(
                 f'RepulsiveLossHook: begin={begin} and weight={weight} must not be '
                 'negative.'
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mmdcls.datasets.corruptions import CORRUPTIONS, SEVERITIES
+from mmdcls.errors import ArgumentError
 
 Errors = Mapping[tuple[str, int], float]
 
@@ -58,7 +59,7 @@ def corruption_errors(errors: Errors) -> dict[str, float]:
         errors: Of the 15 corruptions at 5 severities; others are not looked at.
 
     Raises:
-        ValueError: If one of the 75 is not there.
+        ArgumentError: If one of the 75 is not there.
     """
     means = mean_error_per_corruption(_benchmark(errors))
     return {name: 100 * means[name] / ALEXNET_ERRORS[name] for name in CORRUPTIONS}
@@ -71,7 +72,7 @@ def mean_corruption_error(errors: Errors) -> float:
         errors: As for :func:`corruption_errors`.
 
     Raises:
-        ValueError: As :func:`corruption_errors`.
+        ArgumentError: As :func:`corruption_errors`.
     """
     values = corruption_errors(errors).values()
     return sum(values) / len(values)
@@ -88,7 +89,7 @@ def relative_mean_corruption_error(errors: Errors, clean_error: float) -> float:
         clean_error: The model's top-1 error on the uncorrupted images.
 
     Raises:
-        ValueError: As :func:`corruption_errors`.
+        ArgumentError: As :func:`corruption_errors`.
     """
     means = mean_error_per_corruption(_benchmark(errors))
     ratios = [
@@ -108,7 +109,7 @@ def _benchmark(errors: Errors) -> Errors:
         f'{c} {s}' for c in CORRUPTIONS for s in SEVERITIES if (c, s) not in errors
     ]
     if missing:
-        raise ValueError(
+        raise ArgumentError(
             'mCE is defined over 15 corruptions at 5 severities; errors lacks '
             f'{len(missing)} of the 75: {", ".join(missing[:3])}'
             f'{", ..." if len(missing) > 3 else ""}.'

@@ -10,6 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from mmdcls.datasets.corruptions import EXTRA_CORRUPTIONS
+from mmdcls.errors import ArgumentError
 from mmdcls.registry import METRICS
 
 from . import corruption_error
@@ -49,8 +50,9 @@ class MaskedAccuracy(BaseMetric):
         """Rank the true class of every sample.
 
         Raises:
-            ValueError: If the number of scores is not that of the data set's classes,
-                if a score is not finite, or if a label is not among the selected.
+            ArgumentError: If the number of scores is not that of the data set's
+                classes, if a score is not finite, or if a label is not among the
+                selected.
         """
         for sample in data_samples:
             path = str(sample.get('img_path', ''))
@@ -70,11 +72,11 @@ class MaskedAccuracy(BaseMetric):
         meta = self.dataset_meta or {}
         count = len(meta.get('classes') or scores)
         if len(scores) != count:
-            raise ValueError(
+            raise ArgumentError(
                 f'The model has {len(scores)} outputs and the data set {count} classes.'
             )
         if not torch.isfinite(scores).all():
-            raise ValueError(f"The model's scores of '{path}' are not finite.")
+            raise ArgumentError(f"The model's scores of '{path}' are not finite.")
         selected = self.classes
         if selected is None:
             selected = meta.get('selected_classes')
@@ -83,7 +85,7 @@ class MaskedAccuracy(BaseMetric):
         selected = torch.as_tensor(list(selected))
         place = (selected == label).nonzero()
         if len(place) != 1:
-            raise ValueError(
+            raise ArgumentError(
                 f"The class {label} of '{path}' is not among the {len(selected)} "
                 'selected classes.'
             )
@@ -152,13 +154,13 @@ class CorruptionError(MaskedAccuracy):
         """Give the errors, their averages and the number of unreadable images.
 
         Raises:
-            ValueError: If the samples do not tell their corruption.
+            ArgumentError: If the samples do not tell their corruption.
         """
         self._list_unreadable(results)
         cells: dict[tuple[str, int], list[int]] = {}
         for result in results:
             if result['corruption'] is None or result['severity'] is None:
-                raise ValueError(
+                raise ArgumentError(
                     "CorruptionError needs 'corruption' and 'severity' of every "
                     'sample: add them to meta_keys of PackInputs.'
                 )

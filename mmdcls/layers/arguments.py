@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable, Sequence
 from numbers import Integral
 
+from mmdcls.errors import ArgumentError
+
 PADDING_MODES = ('zeros', 'reflect', 'replicate', 'circular')
 
 _CONVOLUTION_ARGUMENTS = (
@@ -41,7 +43,7 @@ def to_sizes(
     """One integer or ``length`` of them as a tuple.
 
     Raises:
-        ValueError: Something else, or an integer below ``minimum``.
+        ArgumentError: Something else, or an integer below ``minimum``.
     """
     sizes = (value,) * length if isinstance(value, Integral) else value
     if (
@@ -49,7 +51,7 @@ def to_sizes(
         or len(sizes) != length
         or not all(isinstance(size, Integral) and size >= minimum for size in sizes)
     ):
-        raise ValueError(
+        raise ArgumentError(
             f'{name}={value!r} must be an integer or {length} integers, '
             f'each at least {minimum}'
         )
@@ -59,7 +61,9 @@ def to_sizes(
 def check_one_of(name: str, value: str, accepted: Sequence[str]) -> None:
     """Raise a ValueError that lists what is accepted if ``value`` is not in it."""
     if value not in accepted:
-        raise ValueError(f'{name}={value!r} is unknown; accepted are {tuple(accepted)}')
+        raise ArgumentError(
+            f'{name}={value!r} is unknown; accepted are {tuple(accepted)}'
+        )
 
 
 def size_keeping_padding(
@@ -77,20 +81,20 @@ def size_keeping_padding(
         padding: Its padding, on each side.
 
     Raises:
-        ValueError: No padding that is equal on both sides does it.
+        ArgumentError: No padding that is equal on both sides does it.
     """
     result = []
     for axis, new in enumerate(size):
         extent = dilation[axis] * (kernel_size[axis] - 1) + 1
         if (new - extent) % 2:
-            raise ValueError(
+            raise ArgumentError(
                 f'dilated_kernel_size={new} (axis {axis}) cannot keep the output size '
                 f'of the convolution replaced, whose kernel spans {extent}: both must '
                 'be odd, or both even'
             )
         result.append(padding[axis] + (new - extent) // 2)
         if result[-1] < 0:
-            raise ValueError(
+            raise ArgumentError(
                 f'dilated_kernel_size={new} (axis {axis}) is too small to keep the '
                 f'output size of the convolution replaced, whose kernel spans {extent} '
                 f'with padding {padding[axis]}; it must be at least '

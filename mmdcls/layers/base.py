@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn import Parameter, init
 
+from mmdcls.errors import ArgumentError, ArgumentTypeError
 from mmdcls.ops import construct_kernel, depthwise_conv2d
 from mmdcls.ops.backends import BACKENDS
 from mmdcls.ops.kernel import INTERPOLATIONS
@@ -77,8 +78,8 @@ class DCLSConvNd(nn.Module):
         kernel_size: Sizes of the dense kernel along all axes.
 
     Raises:
-        TypeError: ``dtype`` is not of floating point.
-        ValueError: An argument is out of range, unknown or of the wrong shape.
+        ArgumentTypeError: ``dtype`` is not of floating point.
+        ArgumentError: An argument is out of range, unknown or of the wrong shape.
     """
 
     spatial_dimensions: int
@@ -132,7 +133,7 @@ class DCLSConvNd(nn.Module):
         )
         dense_dimensions = self.spatial_dimensions - self.learned_dimensions
         if dense_dimensions == 0 and dense_kernel_size != 1:
-            raise ValueError(
+            raise ArgumentError(
                 f'dense_kernel_size={dense_kernel_size!r} has no meaning for '
                 f'{type(self).__name__}, which has positions along all axes'
             )
@@ -147,7 +148,7 @@ class DCLSConvNd(nn.Module):
         self.groups = to_sizes('groups', groups, 1, 1)[0]
         for name in ('in_channels', 'out_channels'):
             if getattr(self, name) % groups:
-                raise ValueError(
+                raise ArgumentError(
                     f'{name}={getattr(self, name)} is not divisible by groups={groups}'
                 )
 
@@ -159,7 +160,7 @@ class DCLSConvNd(nn.Module):
         if isinstance(padding, str):
             check_one_of('padding', padding, ('same', 'valid'))
             if padding == 'same' and self.stride != (1,) * dimensions:
-                raise ValueError(f"padding='same' needs stride 1, not {stride!r}")
+                raise ArgumentError(f"padding='same' needs stride 1, not {stride!r}")
         if padding == 'valid':
             padding = 0
         if padding != 'same':
@@ -172,7 +173,7 @@ class DCLSConvNd(nn.Module):
                     padding,
                 )
         if kernel_size is None and dilation != (1,) * dimensions:
-            raise ValueError(
+            raise ArgumentError(
                 f'dilation={dilation} has no meaning for a convolution that learns its '
                 'spacings; make dilated_kernel_size larger instead'
             )
@@ -191,7 +192,7 @@ class DCLSConvNd(nn.Module):
             and self.stride == (1, 1)
         )
         if backend != 'auto' and not self._is_depthwise:
-            raise ValueError(
+            raise ArgumentError(
                 f'backend={backend!r} is for depthwise 2D convolutions of stride 1; '
                 "this one takes 'auto' only"
             )
@@ -200,7 +201,7 @@ class DCLSConvNd(nn.Module):
     def _make_parameters(self, bias, positions, device, dtype):
         dtype = dtype or torch.get_default_dtype()
         if not dtype.is_floating_point:
-            raise TypeError(f'dtype={dtype} must be of floating point')
+            raise ArgumentTypeError(f'dtype={dtype} must be of floating point')
         factory = {'device': device, 'dtype': dtype}
         channels = self.out_channels, self.in_channels // self.groups
         shape = *channels, *self.dense_kernel_size, self.kernel_count
@@ -208,7 +209,9 @@ class DCLSConvNd(nn.Module):
         sigma = None
         if self.deploy:
             if positions is not None:
-                raise ValueError('positions is given with deploy=True, which has none')
+                raise ArgumentError(
+                    'positions is given with deploy=True, which has none'
+                )
             shape = *channels, *self.kernel_size
         else:
             if positions is None:
@@ -250,7 +253,7 @@ class DCLSConvNd(nn.Module):
         """Clamp positions in place to +-(size // 2); to be done after each update.
 
         Raises:
-            ValueError: Positions are NaN (seen on a CPU only).
+            ArgumentError: Positions are NaN (seen on a CPU only).
         """
         if self.positions is None:
             return
@@ -388,14 +391,16 @@ def named_dcls_layers(model: nn.Module) -> Iterator[tuple[str, DCLSConvNd]]:
 
 def _check_shared(positions, shape):
     if positions.shape != shape:
-        raise ValueError(
+        raise ArgumentError(
             f'positions to share are of shape {tuple(positions.shape)}; this layer '
             f'needs {shape}'
         )
     if not isinstance(positions, Parameter):
-        raise TypeError(f'positions is a {type(positions).__name__}, not a Parameter')
+        raise ArgumentTypeError(
+            f'positions is a {type(positions).__name__}, not a Parameter'
+        )
 
 
 def _check_numbers(positions):
     if positions.isnan().any():
-        raise ValueError('positions are NaN; the training that made them diverged')
+        raise ArgumentError('positions are NaN; the training that made them diverged')

@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import nn
 
+from mmdcls.errors import ArgumentError
+
 from .base import DCLSConvNd
 from .conv import DCLSConv1d, DCLSConv2d, DCLSConv3d
 
@@ -57,16 +59,16 @@ def convert_to_dcls(
         ``model``.
 
     Raises:
-        ValueError: Nothing is selected; sizes, counts or names do not fit, the message
-            names the convolution.
+        ArgumentError: Nothing is selected; sizes, counts or names do not fit, the
+            message names the convolution.
     """
     chosen = _chosen(model, select)
     if reproduce and interpolation != 'bilinear':
-        raise ValueError(
+        raise ArgumentError(
             f"reproduce=True needs interpolation='bilinear', not {interpolation!r}"
         )
     if kernel_count is None and not reproduce:
-        raise ValueError('kernel_count=None is accepted with reproduce=True only')
+        raise ArgumentError('kernel_count=None is accepted with reproduce=True only')
     keys = _sharing_keys(chosen, share_positions)
     layers, shared = {}, {}
     for (name, convolution), key in zip(chosen, keys, strict=True):
@@ -82,7 +84,7 @@ def convert_to_dcls(
                 backend=backend,
             )
         except ValueError as error:
-            raise ValueError(f'{name or "model"}: {error}') from error
+            raise ArgumentError(f'{name or "model"}: {error}') from error
         layers[convolution] = layer
         if key is not None:
             shared.setdefault(key, layer.positions)
@@ -143,7 +145,7 @@ def _chosen(model, select):
     ]
     chosen = [pair for pair in convolutions if wanted(*pair)]
     if not chosen:
-        raise ValueError(
+        raise ArgumentError(
             f'select={select!r} chooses none of the {len(convolutions)} plain '
             f'convolutions of {type(model).__name__}'
         )
@@ -161,7 +163,7 @@ def _sharing_keys(chosen, share_positions):
     if callable(share_positions):
         return [share_positions(*pair) for pair in chosen]
     if share_positions != 'stage':
-        raise ValueError(
+        raise ArgumentError(
             f"share_positions={share_positions!r} is unknown; accepted are 'stage', a "
             'function, None'
         )
@@ -177,7 +179,7 @@ def _sharing_keys(chosen, share_positions):
 def _convert(convolution, size, kernel_count, reproduce, **options) -> DCLSConvNd:
     elements = convolution.weight[0, 0].numel()
     if reproduce and kernel_count not in (None, elements):
-        raise ValueError(
+        raise ArgumentError(
             f'kernel_count={kernel_count} with reproduce=True must be {elements}, the '
             f'number of elements of kernel_size={convolution.kernel_size}'
         )
@@ -211,7 +213,7 @@ def _reproduce(layer, convolution, shared):
     ):
         extent = dilation * (taps - 1) + 1
         if size < extent:
-            raise ValueError(
+            raise ArgumentError(
                 f'dilated_kernel_size={size} cannot hold the grid of the convolution '
                 f'replaced, which spans {extent}'
             )
@@ -220,7 +222,7 @@ def _reproduce(layer, convolution, shared):
     grid = torch.stack(torch.meshgrid(*axes, indexing='ij')).flatten(1)
     grid = grid[:, None, None, :].expand_as(layer.positions).to(layer.positions)
     if shared and not torch.equal(layer.positions, grid):
-        raise ValueError(
+        raise ArgumentError(
             'reproduce=True with share_positions needs equal grids, and this '
             'convolution differs in dilation or shape from others that it shares with'
         )

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from mmdcls.errors import ArgumentError
+
 from .base import iter_dcls_layers
 
 
@@ -20,11 +22,11 @@ def repulsion(positions: Tensor) -> Tensor:
         place), in float32, or float64 if ``positions`` is.
 
     Raises:
-        ValueError: If a kernel has a single element.
+        ArgumentError: If a kernel has a single element.
     """
     count = positions.shape[-1]
     if count < 2:
-        raise ValueError(
+        raise ArgumentError(
             f'The repulsive loss needs a kernel_count of at least 2, not {count}.'
         )
     dtype = torch.promote_types(positions.dtype, torch.float32)
@@ -48,13 +50,13 @@ def repulsive_loss(model: nn.Module) -> Tensor:
         A scalar.
 
     Raises:
-        ValueError: If the model has no DCLS layer or one of a single element.
+        ArgumentError: If the model has no DCLS layer or one of a single element.
     """
     tensors = {
         id(layer.positions): layer.positions for layer in iter_dcls_layers(model)
     }
     if not tensors:
-        raise ValueError(
+        raise ArgumentError(
             f'The repulsive loss needs DCLS layers; {type(model).__name__} has none.'
         )
     return torch.stack([repulsion(p) for p in tensors.values()]).mean().square()

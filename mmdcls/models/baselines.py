@@ -8,6 +8,7 @@ from mmpretrain.models.backbones import ConvNeXt, ResNet
 from torch import nn
 
 from mmdcls.checkpoints import PretrainedGuard
+from mmdcls.errors import ArgumentError
 from mmdcls.registry import MODELS
 
 
@@ -24,7 +25,7 @@ class ConvNeXtBaseline(PretrainedGuard, ConvNeXt):
         **kwargs: Of :class:`mmpretrain.models.ConvNeXt`.
 
     Raises:
-        ValueError: If ``kernel_size`` is even or below 1, or ``dilation`` below 1.
+        ArgumentError: If ``kernel_size`` is even or below 1, or ``dilation`` below 1.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class ResNetBaseline(PretrainedGuard, ResNet):
         **kwargs: Of :class:`mmpretrain.models.ResNet`.
 
     Raises:
-        ValueError: If ``kernel_size`` is even or below 1, or ``dilation`` below 1.
+        ArgumentError: If ``kernel_size`` is even or below 1, or ``dilation`` below 1.
     """
 
     def __init__(
@@ -87,12 +88,12 @@ def _replace(
 ) -> None:
     """Swap the chosen convolutions for ones of another kernel, in place."""
     if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(
+        raise ArgumentError(
             f"kernel_size={kernel_size} must be odd and at least 1, to keep the map's "
             'size.'
         )
     if dilation < 1:
-        raise ValueError(f'dilation={dilation} must be at least 1.')
+        raise ArgumentError(f'dilation={dilation} must be at least 1.')
     for name, old in list(model.named_modules()):
         if not (isinstance(old, nn.Conv2d) and chosen(old)):
             continue

@@ -9,6 +9,7 @@ from mmpretrain.models.utils import LayerNorm2d
 from torch import Tensor, nn
 
 from mmdcls.checkpoints import PretrainedGuard
+from mmdcls.errors import ArgumentError
 from mmdcls.layers import can_build_together, construct_kernels, iter_dcls_layers
 from mmdcls.layers.convert import convert_to_dcls
 from mmdcls.registry import MODELS
@@ -49,8 +50,8 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
         **kwargs: The remaining arguments of :class:`mmpretrain.models.ConvNeXt`.
 
     Raises:
-        ValueError: If ``dilated_kernel_size`` is even or below 1, if ``kernel_count``
-            is below 1, or if ``arch`` is unknown.
+        ArgumentError: If ``dilated_kernel_size`` is even or below 1, if
+            ``kernel_count`` is below 1, or if ``arch`` is unknown.
 
     Example:
         >>> import torch
@@ -76,12 +77,12 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
         **kwargs,
     ) -> None:
         if isinstance(arch, str) and arch not in self.arch_settings:
-            raise ValueError(
+            raise ArgumentError(
                 f"ConvNeXtDCLS: arch='{arch}' is not one of "
                 f'{", ".join(self.arch_settings)}.'
             )
         if dilated_kernel_size < 1 or dilated_kernel_size % 2 == 0:
-            raise ValueError(
+            raise ArgumentError(
                 f'ConvNeXtDCLS: dilated_kernel_size={dilated_kernel_size} must be odd '
                 "and at least 1: symmetric padding cannot keep the map's size with "
                 'an even one.'

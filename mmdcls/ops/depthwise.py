@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mmdcls.errors import ArgumentError, ArgumentTypeError
+
 from .autocast import has_autocast, without_autocast
 from .backends import BACKENDS
 from .backends.selection import choose_backend
@@ -41,8 +43,9 @@ def depthwise_conv2d(
         The output, (N, C, H + 2 * padding - h + 1, W + 2 * padding - w + 1).
 
     Raises:
-        TypeError: If a dtype is not a floating one or differs from that of ``x``.
-        ValueError: If a shape, device, padding or backend name is not as above, or
+        ArgumentTypeError: If a dtype is not a floating one or differs from that of
+            ``x``.
+        ArgumentError: If a shape, device, padding or backend name is not as above, or
             the named backend cannot run; the message says why.
         ImportError: If the named backend needs a package that is not installed.
     """
@@ -127,7 +130,7 @@ def _pair(padding):
     if len(pair) != 2 or not all(
         isinstance(p, (int, torch.SymInt)) and p >= 0 for p in pair
     ):
-        raise ValueError(
+        raise ArgumentError(
             f'padding must be a non-negative int or a pair of them, got {padding!r}.'
         )
     return tuple(pair)
@@ -136,17 +139,17 @@ def _pair(padding):
 def _check(x, weight, bias, padding, backend):
     if backend != 'auto' and backend not in BACKENDS:
         accepted = ', '.join(repr(name) for name in ('auto', *BACKENDS))
-        raise ValueError(f'backend must be one of {accepted}, got {backend!r}.')
+        raise ArgumentError(f'backend must be one of {accepted}, got {backend!r}.')
     if x.dim() != 4:
-        raise ValueError(f'x must be (N, C, H, W), got shape {tuple(x.shape)}.')
+        raise ArgumentError(f'x must be (N, C, H, W), got shape {tuple(x.shape)}.')
     channels = x.shape[1]
     if weight.dim() != 4 or tuple(weight.shape[:2]) != (channels, 1):
-        raise ValueError(
+        raise ArgumentError(
             f'weight must be ({channels}, 1, h, w) for an x of {channels} channels, '
             f'got shape {tuple(weight.shape)}.'
         )
     if bias is not None and tuple(bias.shape) != (channels,):
-        raise ValueError(
+        raise ArgumentError(
             f'bias must be ({channels},) for an x of {channels} channels, got shape '
             f'{tuple(bias.shape)}.'
         )
@@ -154,18 +157,18 @@ def _check(x, weight, bias, padding, backend):
         ('rows', 'columns'), weight.shape[2:], padding, x.shape[2:], strict=True
     ):
         if k < 1 or size < 1 or size + 2 * p < k:
-            raise ValueError(
+            raise ArgumentError(
                 f'weight must have between 1 and {size + 2 * p} {axis} for an x of '
                 f'{size} {axis} with padding {p}, got {k}.'
             )
     if not x.is_floating_point():
-        raise TypeError(f'x must have a floating dtype, got {x.dtype}.')
+        raise ArgumentTypeError(f'x must have a floating dtype, got {x.dtype}.')
     for name, tensor in (('weight', weight), ('bias', bias)):
         if tensor is not None and tensor.dtype != x.dtype:
-            raise TypeError(
+            raise ArgumentTypeError(
                 f'{name} must have the dtype of x, {x.dtype}, got {tensor.dtype}.'
             )
         if tensor is not None and tensor.device != x.device:
-            raise ValueError(
+            raise ArgumentError(
                 f'{name} must be on the device of x, {x.device}, got {tensor.device}.'
             )

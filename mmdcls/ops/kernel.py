@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from mmdcls.errors import ArgumentError, ArgumentTypeError
+
 from .autocast import without_autocast
 from .fused_construction import FusedKernel, can_fuse
 from .normalization import NORMALIZATION_EPS, SMALLEST_WIDTH, smallest_factor
@@ -62,8 +64,8 @@ def construct_kernel(
         autocast. A NaN among the positions shows as NaN in the kernel.
 
     Raises:
-        TypeError: An argument is not of a floating-point dtype.
-        ValueError: A shape, size, device or name does not fit.
+        ArgumentTypeError: An argument is not of a floating-point dtype.
+        ArgumentError: A shape, size, device or name does not fit.
     """
     kernel_size = tuple(kernel_size)
     _check_arguments(weight, positions, kernel_size, interpolation, sigma)
@@ -256,20 +258,20 @@ def _distance(position, size):
 def _check_arguments(weight, positions, kernel_size, interpolation, sigma):
     """Raise what ``construct_kernel`` documents."""
     if interpolation not in INTERPOLATIONS:
-        raise ValueError(
+        raise ArgumentError(
             f'interpolation={interpolation!r} is unknown; accepted are {INTERPOLATIONS}'
         )
     if not 1 <= len(kernel_size) <= 3 or min(kernel_size) < 1:
-        raise ValueError(
+        raise ArgumentError(
             f'kernel_size={kernel_size} must be 1 to 3 sizes of at least 1'
         )
     if (sigma is None) != (interpolation == 'bilinear'):
-        raise ValueError(
+        raise ArgumentError(
             f'sigma is {"missing" if sigma is None else "given"} with '
             f"interpolation={interpolation!r}; it belongs to 'triangle' and 'gaussian'"
         )
     if weight.ndim == 0 or weight.shape[-1] == 0:
-        raise ValueError(
+        raise ArgumentError(
             f'weight is of shape {tuple(weight.shape)}; it must be (*batch, m), m >= 1'
         )
     dimensions = len(kernel_size)
@@ -283,14 +285,16 @@ def _check_arguments(weight, positions, kernel_size, interpolation, sigma):
         if tensor is None:
             continue
         if not tensor.is_floating_point():
-            raise TypeError(f'{name} is of dtype {tensor.dtype}; it must be floating')
+            raise ArgumentTypeError(
+                f'{name} is of dtype {tensor.dtype}; it must be floating'
+            )
         if tensor.device != weight.device:
-            raise ValueError(
+            raise ArgumentError(
                 f'{name} is on {tensor.device}; it must be on {weight.device}, '
                 'where weight is'
             )
         if name != 'weight' and tensor.shape != expected[name]:
-            raise ValueError(
+            raise ArgumentError(
                 f'{name} is of shape {tuple(tensor.shape)}; it must be '
                 f'{expected[name]} for weight {tuple(weight.shape)} and '
                 f'kernel_size {kernel_size}'

@@ -12,6 +12,7 @@ from mmengine.hub import get_config
 
 from mmdcls.analysis.complexity import Complexity, complexity_of_config
 from mmdcls.checkpoints.embedded_config import parse_config
+from mmdcls.errors import MmdclsError
 from mmdcls.robustness.report import ReportError, read
 
 from .printed_tables import Column, Row, Table
@@ -30,7 +31,7 @@ _ROBUSTNESS_SCORES = {
 """Score of Table 5 to its name in a robustness report, and the cells of a whole one."""
 
 
-class PaperTableError(ValueError):
+class PaperTableError(MmdclsError, ValueError):
     """An input that cannot be used, said in one sentence."""
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from mmdcls.apis.launch import ConfigError
 from mmdcls.datasets import imagenet_variants as variants
 from mmdcls.datasets.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from mmdcls.datasets.imagenet_variants import class_folders
 from mmdcls.datasets.loading import DEFAULT_LOADING, find_loading, transform_name
 from mmdcls.datasets.wordnet_ids import read_wordnet_ids
+from mmdcls.errors import ConfigError
 
 from .cells import Cell
 

@@ -6,9 +6,9 @@ import copy
 
 from mmengine.config import Config
 
-from mmdcls.apis.launch import ConfigError
 from mmdcls.datasets.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from mmdcls.datasets.loading import find_loading
+from mmdcls.errors import ConfigError
 
 from .cells import Cell
 

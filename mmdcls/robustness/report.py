@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mmdcls.errors import MmdclsError
 from mmdcls.evaluation import corruption_error
 from mmdcls.files import write_text
 
@@ -30,7 +31,7 @@ _COLUMNS = ('Clean', 'C (↓)', 'C̄ (↓)', 'A', 'R', 'SK', 'mCE (↓)', 'relat
 _CELLS = {'c': 75, 'cbar': 50}
 
 
-class ReportError(ValueError):
+class ReportError(MmdclsError, ValueError):
     """A report that cannot be read, said in one sentence."""
 
 

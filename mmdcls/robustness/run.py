@@ -40,6 +40,7 @@ from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.datasets.corruptions import SEVERITIES, corruptions_version
 from mmdcls.datasets.loading import check_readable, list_files
 from mmdcls.engine.cpu_runner import join_processes
+from mmdcls.errors import ArgumentError
 from mmdcls.files import refuse_overwriting
 from mmdcls.layers import input_channels
 from mmdcls.registry import TRANSFORMS
@@ -205,7 +206,7 @@ class CellRunner:
         result = [self._evaluate(dataset, evaluator)]
         if is_main_process():
             if images.state() != before:
-                raise ValueError(
+                raise ArgumentError(
                     f"Files below '{images.root}' changed while {cell} was evaluated; "
                     'run again.'
                 )
@@ -298,7 +299,7 @@ def _read_result(evaluator: Evaluator, metrics: dict, root: str, cell: Cell) -> 
     if not result and cell.corruption:
         return result  # mmdet reports nothing where nothing is detected.
     if not scores or not all(math.isfinite(score) for score in scores):
-        raise ValueError(f'{cell} has no finite score ({result}).')
+        raise ArgumentError(f'{cell} has no finite score ({result}).')
     return result
 
 

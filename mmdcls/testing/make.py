@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from mmdcls.errors import ArgumentError
+
 from . import ade20k, coco, imagenet
 
 MINI_DATASETS: dict[str, ModuleType] = {
@@ -71,7 +73,7 @@ def make_mini(
         What lies there now, in the order of ``names``.
 
     Raises:
-        ValueError: an unknown name, a negative seed or too few images.
+        ArgumentError: an unknown name, a negative seed or too few images.
         FileExistsError: a folder is in the way that this function did not make, or
             that holds files which it did not write; it is left as it is.
         OSError: ``out_dir`` cannot be written to.
@@ -79,7 +81,7 @@ def make_mini(
     names = list(dict.fromkeys(names))
     out_dir = Path(out_dir)
     if seed < 0:
-        raise ValueError(f'seed must be 0 or more, got {seed}')
+        raise ArgumentError(f'seed must be 0 or more, got {seed}')
     counts = {name: _choose_counts(name, train, val) for name in names}
     for name in names:
         _refuse_foreign_folder(out_dir / MINI_DATASETS[name].FOLDER)
@@ -94,7 +96,7 @@ def make_mini(
 
 def _choose_counts(name: str, train: int | None, val: int | None) -> dict[str, int]:
     if name not in MINI_DATASETS:
-        raise ValueError(
+        raise ArgumentError(
             f'unknown mini data set {name!r}, expected one of '
             f'{", ".join(MINI_DATASETS)}'
         )
@@ -104,7 +106,7 @@ def _choose_counts(name: str, train: int | None, val: int | None) -> dict[str, i
         if wanted is not None:
             counts[split] = wanted
         if counts[split] < module.SMALLEST_COUNT:
-            raise ValueError(
+            raise ArgumentError(
                 f'{split} must be at least {module.SMALLEST_COUNT} for {name}, '
                 f'got {counts[split]}'
             )

@@ -18,6 +18,7 @@ from mmdcls.datasets.corrupt_imagenet import Making, corrupt_imagenet
 from mmdcls.datasets.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from mmdcls.datasets.imagenet_variants import CBAR_SEVERITIES
 from mmdcls.datasets.wordnet_ids import read_wordnet_ids
+from mmdcls.errors import ArgumentError
 from mmdcls.files import list_images, refuse_overwriting
 
 CBAR_STAND_INS = dict(zip(CBAR_SEVERITIES, CORRUPTIONS, strict=False))
@@ -59,7 +60,7 @@ def make_mini_robustness(
         True if the folders were written, False if they were there.
 
     Raises:
-        ValueError: If ``source`` has too few images or ``target`` is something else.
+        ArgumentError: If ``source`` has too few images or ``target`` is something else.
         OverwritingError: If ``target`` is ``source`` or lies in it.
     """
     source, target = Path(source), Path(target)
@@ -67,7 +68,7 @@ def make_mini_robustness(
     if all((target / folder).is_dir() for folder in FOLDERS):
         return False
     if target.exists() and any(target.iterdir()):
-        raise ValueError(
+        raise ArgumentError(
             f"target='{target}' is not empty and not a complete mini robustness set: "
             'choose another folder, or move it away.'
         )
@@ -85,7 +86,7 @@ def make_mini_robustness(
             progress=progress,
         )
         if problems:
-            raise ValueError(f"'{problems[0][0]}' of '{source}' cannot be read.")
+            raise ArgumentError(f"'{problems[0][0]}' of '{source}' cannot be read.")
         _stand_in(building)
         if target.exists():
             target.rmdir()
@@ -98,11 +99,11 @@ def make_mini_robustness(
 def _copy_first(source: Path, target: Path, count: int) -> None:
     classes = sorted(path for path in source.glob('n*') if path.is_dir())
     if not classes:
-        raise ValueError(f"source='{source}' has no class folders.")
+        raise ArgumentError(f"source='{source}' has no class folders.")
     for folder in classes:
         images = list_images(folder)
         if len(images) < count:
-            raise ValueError(
+            raise ArgumentError(
                 f"images_per_class={count}, but '{folder}' holds {len(images)}."
             )
         (target / folder.name).mkdir(parents=True)

@@ -9,9 +9,9 @@ from mmengine.config import Config
 from skimage import data
 
 from mmdcls.apis.inference import find_images, make_inferencer, name_results, predict
-from mmdcls.apis.launch import ConfigError
 from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.datasets.loading import UnreadableImageError
+from mmdcls.errors import ConfigError
 
 CLASSIFIER = dict(
     type='ImageClassifier',

@@ -1,6 +1,6 @@
 import pytest
 
-from mmdcls.apis.launch import ConfigError, read_config
+from mmdcls.errors import ConfigError, read_config
 
 CONVNEXT = 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py'
 

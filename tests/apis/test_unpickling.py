@@ -7,8 +7,8 @@ import pytest
 from helpers.tool_runs import assert_refuses
 from mmengine.config import Config
 
-from mmdcls.apis.launch import ConfigError
 from mmdcls.apis.unpickling import refuse_unpickling
+from mmdcls.errors import ConfigError
 
 CONFIG = 'configs/mini/convnext-dcls-atto_1xb32-mini_in1k-64px.py'
 

@@ -10,11 +10,11 @@ from helpers.trained_models import (
 )
 from mmengine.config import Config
 
-from mmdcls.apis.launch import ConfigError
 from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.converters import write_checkpoint
 from mmdcls.deployment import fold as module
 from mmdcls.deployment.fold import reparameterize
+from mmdcls.errors import ConfigError
 from mmdcls.layers import DCLSConvNd, iter_dcls_layers
 
 CONVMODULE = dict(

@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from helpers.official_models import SIZES, SMALL
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {
     'seg': 'ade20k/upernet_convnext-dcls-tiny_8xb2-amp-160k_ade20k-512x512.py',
     'det': 'coco/cascade-mask-rcnn_convnext-dcls-tiny_fpn_4conv1fc-giou_amp-ms-crop-3x_'

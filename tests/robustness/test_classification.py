@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from mmdcls.apis.launch import ConfigError
+from mmdcls.errors import ConfigError
 from mmdcls.robustness import Cell
 from mmdcls.robustness.classification import Classification
 

@@ -24,9 +24,9 @@ from mmengine.device import get_device
 from PIL import Image
 from torch.nn.modules.module import register_module_forward_hook
 
-from mmdcls.apis.launch import ConfigError
 from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.datasets.corruptions import CORRUPTIONS
+from mmdcls.errors import ConfigError
 from mmdcls.files import OverwritingError
 from mmdcls.robustness.report import ReportError
 

@@ -14,7 +14,7 @@ from helpers.robustness_runs import evaluate, read
 from helpers.tool_runs import ROOT, assert_refuses
 
 from mmdcls.apis.inference import make_inferencer, predict
-from mmdcls.apis.launch import ConfigError
+from mmdcls.errors import ConfigError
 
 CLASSES = ('apple', 'pear')
 

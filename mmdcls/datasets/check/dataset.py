@@ -11,6 +11,7 @@ from typing import NamedTuple
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
+from mmdcls.errors import ArgumentError
 from mmdcls.registry import find_class
 
 from .classification import classes_of_classification, list_classification
@@ -73,13 +74,13 @@ def check_dataset(
             them.
 
     Raises:
-        ValueError: If the data set's class has none of the layouts known here, or if
+        ArgumentError: If the data set's class has none of the layouts known here, or if
             it or its pipeline refuses the config's settings.
     """
     source = _build(key, config, metrics)
     kind = _find_layout(source.dataset)
     if kind is None:
-        raise ValueError(
+        raise ArgumentError(
             f'{key}: {type(source.dataset).__name__} cannot be checked; data sets '
             f'derived from {", ".join(LAYOUTS)} can, but for {", ".join(_OTHERWISE)}.'
         )
@@ -154,7 +155,7 @@ def _build(key: str, config: dict, metrics: Sequence[Mapping] = ()) -> Source:
     try:
         dataset = DATASETS.build(dict(config, pipeline=[], lazy_init=True))
     except (AssertionError, TypeError, KeyError, ValueError) as error:
-        raise ValueError(
+        raise ArgumentError(
             f"{key}: type='{config.get('type')}' cannot be checked: {error}"
         ) from error
     return Source(key, dataset, pipeline, metrics)

@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.registry import TRANSFORMS
 
 from mmdcls.datasets.loading import transform_name
+from mmdcls.errors import ArgumentError
 
 
 class PipelineLoader:
@@ -20,7 +21,7 @@ class PipelineLoader:
         pipeline: As the config describes it, in the current default scope.
 
     Raises:
-        ValueError: If a loading transform is unknown or refuses its options.
+        ArgumentError: If a loading transform is unknown or refuses its options.
     """
 
     def __init__(self, pipeline: Sequence[Mapping]) -> None:
@@ -70,7 +71,9 @@ def _build(steps: list[Mapping]) -> list:
         return [TRANSFORMS.build(copy.deepcopy(dict(step))) for step in steps]
     except (AssertionError, TypeError, KeyError, ValueError) as error:
         names = ', '.join(map(transform_name, steps))
-        raise ValueError(f'{names} of the pipeline cannot be built: {error}') from error
+        raise ArgumentError(
+            f'{names} of the pipeline cannot be built: {error}'
+        ) from error
 
 
 def _apply(transforms: list, item: Mapping) -> dict:
@@ -78,5 +81,5 @@ def _apply(transforms: list, item: Mapping) -> dict:
     for transform in transforms:
         results = transform(results)
         if results is None:
-            raise ValueError('the pipeline leaves it out (ignore_empty)')
+            raise ArgumentError('the pipeline leaves it out (ignore_empty)')
     return results

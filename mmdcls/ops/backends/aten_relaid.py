@@ -8,6 +8,8 @@ round; the conversions there and back are part of the time.
 import torch
 from torch import Tensor
 
+from mmdcls.errors import ArgumentError
+
 from . import aten
 from .layout import format_of, is_channels_last
 
@@ -22,12 +24,12 @@ def can_run(
     """Whether ``operation`` can run here: not on a CPU, which has one format only.
 
     Raises:
-        ValueError: If ``x`` is on a CPU and ``raise_error`` is set.
+        ArgumentError: If ``x`` is on a CPU and ``raise_error`` is set.
     """
     if x.device.type != 'cpu':
         return True
     if raise_error:
-        raise ValueError(
+        raise ArgumentError(
             "backend 'aten_relaid' accepts no tensors on cpu, where 'aten' takes "
             'channels_last already.'
         )

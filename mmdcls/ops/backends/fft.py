@@ -7,6 +7,8 @@ largest maps. fp16 and bf16 tensors are transformed in float32.
 import torch
 from torch import Tensor
 
+from mmdcls.errors import ArgumentError
+
 
 def can_run(
     operation: str,
@@ -21,7 +23,7 @@ def can_run(
     There must be an image, and the padding must be below the kernel size.
 
     Raises:
-        ValueError: If it cannot and ``raise_error`` is set; the message says why and
+        ArgumentError: If it cannot and ``raise_error`` is set; the message says why and
             calls the backend ``name``.
     """
     message = None
@@ -33,7 +35,7 @@ def can_run(
             f'kernel size {tuple(kernel_size)}.'
         )
     if message is not None and raise_error:
-        raise ValueError(f'backend {name!r} accepts {message}')
+        raise ArgumentError(f'backend {name!r} accepts {message}')
     return message is None
 
 
