@@ -34,7 +34,7 @@ demo: env  ## train, evaluate and draw all three tasks on mini data
 	$(call say,demo: mini data in data/mini)
 	@$(BIN)/python tools/dataset_converters/make_mini.py --out-dir data/mini
 	$(call say,demo: train evaluate and draw; results go to work_dirs/demo)
-	@PYTHONWARNINGS=ignore $(BIN)/python tools/run_demo.py
+	@PYTHONWARNINGS=ignore $(BIN)/python tools/mini_demo.py
 
 # One thread a process: the test processes already fill the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

@@ -1,26 +1,116 @@
-"""The flags that tools/train.py, tools/test.py and others have in common.
+"""What the command lines of all tools have in common.
 
 Kept free of torch, so that ``--device cpu`` can hide the GPUs before torch looks for
-them.
+them, and of what is not installed with mmdcls until it is needed.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from mmengine.config import DictAction
+from .errors import MmdclsError
 
-PACKAGE = Path(__file__).resolve().parent
+REPORT = (
+    'error: nobody foresaw this. If it is a fault of mmdcls, please report it with all '
+    'of the above, the command, and what this prints: python -c "from '
+    'mmengine.utils.dl_utils import collect_env; print(collect_env())"'
+)
+"""The last line of a tool that ends in a bug."""
+
+EXTRAS = {
+    'openmmlab': ('mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg'),
+    'tools': ('matplotlib', 'rich'),
+    'mini': ('skimage', 'sklearn'),
+    'robustness': ('timm', 'imagecorruptions'),
+    'deploy': ('onnx', 'onnxruntime', 'onnxscript', 'safetensors'),
+}
+"""The extras of setup.py, with the modules that they bring."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """The parser of a tool: its help ends in an example, and it knows ``--debug``.
+
+    Args:
+        description: What the tool does.
+        example: Arguments that it may be called with.
+        **kwargs: As :class:`argparse.ArgumentParser` takes them.
+    """
+
+    def __init__(self, description: str, example: str, **kwargs: object) -> None:
+        super().__init__(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **kwargs,
+        )
+        path = os.path.relpath(sys.argv[0]) if kwargs.get('prog') is None else None
+        command = f'python {path}' if path else self.prog
+        self.epilog = f'example:\n  {command} {example}'
+        self.add_argument(
+            '--debug',
+            action='store_true',
+            help='show the traceback of an error that is told in one sentence',
+        )
+        self.debug = False
+
+    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+        """Parse as argparse does, and remember whether ``--debug`` was given."""
+        parsed = super().parse_args(args, namespace)
+        self.debug = parsed.debug
+        return parsed
+
+    @contextmanager
+    def one_sentence_errors(self) -> Iterator[None]:
+        """End the program with one sentence where the user can mend what is wrong.
+
+        These are the errors of the kind :class:`MmdclsError`, also where mmengine's
+        registries wrapped them, and packages that are missing. The exit code is 1. Any
+        other error is a bug: it shows its traceback, and how to report it.
+        """
+        try:
+            yield
+        except Exception as error:
+            sentence = _find_sentence(error)
+            if sentence is None or self.debug:
+                traceback.print_exc()
+            if sentence is None:
+                sys.exit(REPORT)
+            sys.exit(f'error: {self._in_flags(" ".join(sentence.split()))}')
+
+    def _in_flags(self, sentence: str) -> str:
+        """Name by its flag what the package names as a parameter, in backquotes."""
+        flags = {
+            option.lstrip('-').replace('-', '_'): option
+            for action in self._actions
+            for option in action.option_strings
+        }
+        return re.sub(r'`(\w+)`', lambda name: flags.get(name[1], name[1]), sentence)
+
+
+def _find_sentence(error: BaseException | None) -> str | None:
+    """What to tell of the latest error of the chain that a user can mend."""
+    while error is not None:
+        if isinstance(error, MmdclsError):
+            return str(error)
+        if isinstance(error, ModuleNotFoundError):
+            package = (error.name or '').partition('.')[0]
+            for extra, modules in EXTRAS.items():
+                if package in modules:
+                    return (
+                        f'The package {package} is not installed; pip install '
+                        f"'mmdcls[{extra}]' brings it."
+                    )
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def parse_arguments(
-    parser: argparse.ArgumentParser, argv: list[str] | None = None
+    parser: ArgumentParser, argv: list[str] | None = None
 ) -> argparse.Namespace:
     """Add mmengine's usual flags to ``parser``, parse, and hide the GPUs if asked.
 
@@ -30,19 +120,14 @@ def parse_arguments(
         parser: Has the arguments of one tool.
         argv: The command line without the program's name; defaults to the process's.
     """
+    with parser.one_sentence_errors():
+        add_cfg_options(parser)
     parser.add_argument('--work-dir', help='where logs, checkpoints and scores go')
     parser.add_argument(
         '--data-root', help="the data set's folder, in place of the config's"
     )
     parser.add_argument(
         '--amp', action='store_true', help='mixed precision (training: on a GPU only)'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='settings of the config to override, as key=value',
     )
     parser.add_argument(
         '--allow-pickle',
@@ -55,18 +140,47 @@ def parse_arguments(
         default='none',
         help='how the processes were started',
     )
-    parser.add_argument(
-        '--device', choices=['auto', 'cpu'], default='auto', help='cpu hides the GPUs'
-    )
+    add_device(parser)
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
     args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if args.device == 'cpu':
-        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    hide_gpus(args.device)
     return args
 
 
-def add_conversion_arguments(parser: argparse.ArgumentParser, config: str) -> None:
+def config_settings(args: argparse.Namespace) -> dict:
+    """What ``load_config`` takes of :func:`parse_arguments`, besides the config."""
+    names = ('work_dir', 'data_root', 'cfg_options', 'launcher')
+    return {name: getattr(args, name) for name in names}
+
+
+def add_cfg_options(parser: ArgumentParser) -> None:
+    """Add mmengine's ``--cfg-options``."""
+    from mmengine.config import DictAction
+
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='settings of the config to override, as key=value',
+    )
+
+
+def add_device(parser: ArgumentParser) -> None:
+    """Add ``--device``, for :func:`hide_gpus`."""
+    parser.add_argument(
+        '--device', choices=['auto', 'cpu'], default='auto', help='cpu hides the GPUs'
+    )
+
+
+def hide_gpus(device: str) -> None:
+    """Hide the GPUs from a torch that is yet to be imported, for ``device='cpu'``."""
+    if device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
+
+def add_conversion_arguments(parser: ArgumentParser, config: str) -> None:
     """Add the arguments of the converters between the authors' checkpoints and ours.
 
     Args:
@@ -94,48 +208,24 @@ def add_conversion_arguments(parser: argparse.ArgumentParser, config: str) -> No
     )
 
 
-def convert_file(source: str, target: str, convert: Callable[[], object]) -> None:
+def convert_file(
+    parser: ArgumentParser, source: str, target: str, convert: Callable[[], object]
+) -> None:
     """Convert a checkpoint, or end in one sentence and write nothing.
 
     Args:
+        parser: Parsed the command line.
         source: The file to read.
         target: The file to write.
         convert: Reads ``source``; what it gives is printed (``print_summary()``),
             checked (``check()``) and written (``content``).
     """
-    from .converters import check_destination, write_checkpoint
+    with parser.one_sentence_errors():
+        from mmdcls.converters import check_destination, write_checkpoint
 
-    with one_sentence_errors():
         check_destination(source, target)
         result = convert()
         result.print_summary()
         result.check()
         write_checkpoint(result.content, target)
         print(f'Written: {target}')
-
-
-@contextmanager
-def one_sentence_errors() -> Iterator[None]:
-    """End the program with one sentence where mmdcls refuses what the user asked for.
-
-    An error that mmdcls raised itself (also one that mmengine's registry wrapped) names
-    what is wrong, so its sentence is printed and the exit code is 1. Any other error
-    keeps its traceback, and so do all when ``MMDCLS_TRACEBACK`` is set.
-    """
-    try:
-        yield
-    except Exception as error:
-        own = _raised_by_mmdcls(error)
-        if own is None or os.environ.get('MMDCLS_TRACEBACK'):
-            raise
-        sys.exit(f'error: {" ".join(str(own).split())}')
-
-
-def _raised_by_mmdcls(error: BaseException | None) -> BaseException | None:
-    """The latest error of the chain whose innermost frame is a file of mmdcls."""
-    while error is not None:
-        frames = traceback.extract_tb(error.__traceback__)
-        if frames and PACKAGE in Path(frames[-1].filename).resolve().parents:
-            return error
-        error = error.__cause__ or error.__context__
-    return None

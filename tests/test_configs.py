@@ -5,7 +5,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
-from mmdcls import configs as external_configs
+from mmdcls import configs
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/ade20k/upernet_convnext-tiny_8xb2-amp-160k_ade20k-512x512.py'
@@ -21,19 +21,19 @@ def without_the_distribution(monkeypatch):
             raise importlib.metadata.PackageNotFoundError(name)
         return real(name)
 
-    monkeypatch.setattr(external_configs, 'distribution', distribution)
+    monkeypatch.setattr(configs, 'distribution', distribution)
     monkeypatch.setitem(MODULE2PACKAGE, 'mmseg', 'no-such-distribution')
 
 
 def test_configs_are_found_by_the_module(without_the_distribution):
     with pytest.raises(ModuleNotFoundError, match='no-such-distribution'):
         Config.fromfile(CONFIG)
-    external_configs.find_mmseg_by_its_module()
+    configs.find_mmseg_by_its_module()
     assert Config.fromfile(CONFIG).model.decode_head.type == 'UPerHead'
 
 
 def test_what_works_is_left_alone(monkeypatch):
     monkeypatch.setitem(MODULE2PACKAGE, 'mmseg', 'mmsegmentation')
-    monkeypatch.setattr(external_configs, 'distribution', lambda name: None)
-    external_configs.find_mmseg_by_its_module()
+    monkeypatch.setattr(configs, 'distribution', lambda name: None)
+    configs.find_mmseg_by_its_module()
     assert MODULE2PACKAGE['mmseg'] == 'mmsegmentation'

@@ -29,6 +29,7 @@ checkpoints
 layers
 ops
 configs
+progress
 files
 errors
 version

@@ -5,22 +5,21 @@ range, annotations that lack what training or evaluation needs, and classes that
 between splits or from the model's. Exit code 1 if anything is wrong.
 """
 
-import argparse
 import os
 import sys
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-from mmdcls.command_line import one_sentence_errors, parse_arguments
+from mmdcls.command_line import ArgumentParser, config_settings, parse_arguments
 from mmdcls.files import write_text
+from mmdcls.progress import progress_bars
 
 SHOWN_PROBLEMS = 20
 
 
 def main() -> None:
     """Check what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(
+        __doc__, 'CONFIG --data-root /mnt/ade --splits val --out problems.txt'
+    )
     parser.add_argument('config', help='a config of mmpretrain, mmseg or mmdet')
     parser.add_argument(
         '--splits',
@@ -40,13 +39,13 @@ def main() -> None:
     if args.workers < 1:
         parser.error(f'--workers must be at least 1, got {args.workers}')
 
-    from mmdcls.apis.data_checks import find_mismatches
-    from mmdcls.apis.launch import load_config
-    from mmdcls.apis.run_outputs import check_outputs
-    from mmdcls.apis.unpickling import refuse_unpickling
+    with parser.one_sentence_errors():
+        from mmdcls.apis.data_checks import find_mismatches
+        from mmdcls.apis.launch import load_config
+        from mmdcls.apis.run_outputs import check_outputs
+        from mmdcls.apis.unpickling import refuse_unpickling
 
-    with one_sentence_errors():
-        cfg = load_config(args, args.splits)
+        cfg = load_config(args.config, **config_settings(args), splits=args.splits)
         check_outputs(cfg, args.splits, (args.out,), (args.config,))
         refuse_unpickling(cfg, args.splits, args.allow_pickle)
         reports = check(cfg, args.splits, args.workers)
@@ -72,13 +71,12 @@ def check(cfg, splits: list[str], workers: int) -> list:
     """Check every data set of ``splits`` once, with progress on stderr."""
     from mmengine.registry import init_default_scope
 
-    from mmdcls.apis.data_paths import iter_datasets, iter_metrics
+    from mmdcls.configs import iter_datasets, iter_metrics
     from mmdcls.datasets.check import check_dataset, loading_steps
 
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     reports, seen = [], []
-    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with progress_bars() as bars:
         tasks = {}
 
         def show(key: str, done: int, total: int) -> None:

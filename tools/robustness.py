@@ -5,14 +5,14 @@ finished cell (benchmark x corruption x severity) is kept: the same command goes
 where it was stopped.
 """
 
-import argparse
-
-from mmdcls.command_line import one_sentence_errors, parse_arguments
+from mmdcls.command_line import ArgumentParser, config_settings, parse_arguments
 
 
 def main() -> None:
     """Run the evaluation that the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(
+        __doc__, 'CONFIG CHECKPOINT --data-root data --benchmarks clean c'
+    )
     parser.add_argument('config', help='the config file')
     parser.add_argument('checkpoint', help='the checkpoint file')
     parser.add_argument(
@@ -59,16 +59,41 @@ def main() -> None:
     )
     args = parse_arguments(parser)
 
-    # After the command line is read, so that --device can hide the GPUs from torch.
-    from mmengine.dist import is_main_process
+    if args.batch_size is not None and args.batch_size < 1:
+        parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
 
-    from mmdcls.robustness.report import files
-    from mmdcls.robustness.run import leave_processes, run
+    with parser.one_sentence_errors():
+        # After the command line is read, so that --device can hide the GPUs from torch.
+        from mmengine.dist import is_main_process
 
-    with one_sentence_errors():
-        if args.batch_size is not None and args.batch_size < 1:
-            parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
-        path = run(args)
+        from mmdcls.apis.launch import load_config
+        from mmdcls.apis.unpickling import refuse_unpickling
+        from mmdcls.robustness.report import files
+        from mmdcls.robustness.run import Settings, leave_processes, run
+
+        # What the data root stands for is the task's to say.
+        cfg = load_config(args.config, **{**config_settings(args), 'data_root': None})
+        refuse_unpickling(cfg, ('test',), args.allow_pickle)
+        settings = Settings(
+            benchmarks=args.benchmarks,
+            corruptions=args.corruptions,
+            severities=args.severities,
+            extra=args.extra,
+            on_the_fly=args.on_the_fly,
+            allow_missing=args.allow_missing,
+            batch_size=args.batch_size,
+            input_size=args.input_size,
+            amp=args.amp,
+        )
+        path = run(
+            cfg,
+            args.checkpoint,
+            settings,
+            data_root=args.data_root,
+            out=args.out,
+            name=args.name,
+            compare=args.compare,
+        )
     if is_main_process():
         print(path.with_suffix('.md').read_text())
         print(*files(path), sep='\n')

@@ -1,13 +1,13 @@
 """Evaluate a checkpoint of any mmseg, mmdet or mmpretrain config."""
 
-import argparse
-
-from mmdcls.command_line import one_sentence_errors, parse_arguments
+from mmdcls.command_line import ArgumentParser, config_settings, parse_arguments
 
 
 def main() -> None:
     """Run the evaluation that the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(
+        __doc__, 'CONFIG work_dirs/CONFIG/iter_160000.pth --show-dir pictures'
+    )
     parser.add_argument('config', help='the config file')
     parser.add_argument('checkpoint', help='the checkpoint file')
     parser.add_argument(
@@ -26,21 +26,21 @@ def main() -> None:
     )
     args = parse_arguments(parser)
 
-    # After the command line is read, so that --device can hide the GPUs from torch.
-    from mmdcls.apis.data_paths import check_data_paths
-    from mmdcls.apis.launch import (
-        build_runner,
-        check_amp_evaluation,
-        draw_predictions,
-        enable_tta,
-        load_config,
-    )
-    from mmdcls.apis.run_outputs import check_outputs, written_predictions
-    from mmdcls.apis.unpickling import refuse_unpickling
-    from mmdcls.engine.whole_images_hook import WholeImagesHook
+    with parser.one_sentence_errors():
+        # After the command line is read, so that --device can hide the GPUs from torch.
+        from mmdcls.apis.data_paths import check_data_paths
+        from mmdcls.apis.launch import (
+            build_runner,
+            check_amp_evaluation,
+            draw_predictions,
+            enable_tta,
+            load_config,
+        )
+        from mmdcls.apis.run_outputs import check_outputs, written_predictions
+        from mmdcls.apis.unpickling import refuse_unpickling
+        from mmdcls.engine.whole_images_hook import WholeImagesHook
 
-    with one_sentence_errors():
-        cfg = load_config(args, splits=('test',))
+        cfg = load_config(args.config, **config_settings(args), splits=('test',))
         cfg.load_from = args.checkpoint
         cfg.resume = False
         check_outputs(

@@ -1,13 +1,11 @@
 """Train any mmseg, mmdet or mmpretrain config, with or without DCLS layers in it."""
 
-import argparse
-
-from mmdcls.command_line import one_sentence_errors, parse_arguments
+from mmdcls.command_line import ArgumentParser, config_settings, parse_arguments
 
 
 def main() -> None:
     """Run the training that the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(__doc__, 'CONFIG --work-dir work_dirs/mine --amp --resume')
     parser.add_argument('config', help='the config file')
     parser.add_argument(
         '--resume',
@@ -34,28 +32,28 @@ def main() -> None:
     )
     args = parse_arguments(parser)
 
-    # After the command line is read, so that --device can hide the GPUs from torch.
-    from mmdcls.apis.data_checks import check_data_against_model
-    from mmdcls.apis.data_paths import check_data_paths
-    from mmdcls.apis.launch import (
-        ConfigError,
-        build_runner,
-        enable_amp,
-        load_config,
-        start_backbone_from,
-    )
-    from mmdcls.apis.run_outputs import check_start
-    from mmdcls.apis.unpickling import refuse_unpickling
+    with parser.one_sentence_errors():
+        # After the command line is read, so that --device can hide the GPUs from torch.
+        from mmdcls.apis.data_checks import check_data_against_model
+        from mmdcls.apis.data_paths import check_data_paths
+        from mmdcls.apis.launch import (
+            build_runner,
+            enable_amp,
+            load_config,
+            start_backbone_from,
+        )
+        from mmdcls.apis.run_outputs import check_start
+        from mmdcls.apis.unpickling import refuse_unpickling
+        from mmdcls.errors import ConfigError
 
-    with one_sentence_errors():
-        cfg = load_config(args, splits=('train', 'val'))
+        cfg = load_config(args.config, **config_settings(args), splits=('train', 'val'))
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         if args.amp:
             enable_amp(cfg)
         if args.auto_scale_lr:
             if not cfg.get('auto_scale_lr'):
-                raise ConfigError('--auto-scale-lr: the config has no auto_scale_lr.')
+                raise ConfigError('`auto_scale_lr`: the config has no auto_scale_lr.')
             cfg.auto_scale_lr.enable = True
         if args.pretrained:
             start_backbone_from(cfg, args.pretrained)

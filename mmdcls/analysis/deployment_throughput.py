@@ -56,8 +56,8 @@ def _check_onnx(settings: Settings) -> None:
     accepted = dict(device='cpu', amp=False, channels_last=False, compile=False)
     if settings != replace(settings, **accepted):
         raise ArgumentError(
-            'ONNX Runtime is timed on a CPU in float32: --onnx goes with --device cpu, '
-            'and with neither --amp, --channels-last nor --compile.'
+            'ONNX Runtime is timed on a CPU in float32: `onnx` goes with a CPU, '
+            'and with neither `amp`, `channels_last` nor `compile`.'
         )
     FORMATS['.onnx'].check_packages()
 

@@ -202,7 +202,7 @@ class Contender:
         if self.scope == 'mmdet':
             raise ArgumentError(
                 'Training is timed for classification and segmentation only; leave '
-                "'training' out of --modes for detection."
+                "'training' out of `modes` for detection."
             )
         self.model.train()
         self._prepare_training()

@@ -49,7 +49,7 @@ def check_data_root(data_root: str) -> None:
         ConfigError: Names it.
     """
     if not _is_remote(data_root) and not os.path.isdir(data_root):
-        raise ConfigError(f"--data-root: the folder '{data_root}' does not exist.")
+        raise ConfigError(f"`data_root`: the folder '{data_root}' does not exist.")
 
 
 def _find_common_root(cfg: Config, splits: Sequence[str]) -> str:
@@ -62,15 +62,15 @@ def _find_common_root(cfg: Config, splits: Sequence[str]) -> str:
             first = first or (key, dataset.data_root)
             if root != _normalize(first[1]):
                 raise ConfigError(
-                    '--data-root names one folder, but the config has two: '
+                    '`data_root` names one folder, but the config has two: '
                     f"{first[0]}.data_root='{first[1]}' and "
                     f"{key}.data_root='{dataset.data_root}'; set each with "
-                    '--cfg-options.'
+                    '`cfg_options`.'
                 )
     if first is None:
         loaders = ', '.join(f'{split}_dataloader' for split in splits)
         raise ConfigError(
-            f'--data-root: the config has no data set to move (in {loaders}).'
+            f'`data_root`: the config has no data set to move (in {loaders}).'
         )
     return _normalize(first[1])
 
@@ -85,14 +85,14 @@ def _check_movable(key: str, dataset: ConfigDict, root: str) -> None:
     shown = ', '.join(f'{key}.{name}={path!r}' for name, path in paths.items())
     if not root:
         raise ConfigError(
-            f'--data-root: {key} has no data_root to replace ({shown or "nor paths"}); '
-            'set its paths with --cfg-options.'
+            f'`data_root`: {key} has no data_root to replace ({shown or "nor paths"}); '
+            'set its paths with `cfg_options`.'
         )
     if paths and len(elsewhere) == len(paths):
         raise ConfigError(
-            f'--data-root: {key} would ignore it, for its paths are absolute and not '
+            f'`data_root`: {key} would ignore it, for its paths are absolute and not '
             f"below its data_root='{dataset.data_root}' ({shown}); set them with "
-            '--cfg-options.'
+            '`cfg_options`.'
         )
 
 
@@ -152,7 +152,7 @@ def check_data_paths(cfg: Config, splits: Sequence[str]) -> None:
 def _check_path(key: str, path: str) -> None:
     if path and not _is_remote(path) and not os.path.exists(path):
         raise ConfigError(
-            f"{key}: '{path}' does not exist; --data-root names another folder than "
+            f"{key}: '{path}' does not exist; `data_root` names another folder than "
             "the config's."
         )
 

@@ -1,10 +1,9 @@
-"""From a command line to a runner: what tools/train.py and tools/test.py share."""
+"""From a config to a runner: what tools/train.py and tools/test.py share."""
 
 from __future__ import annotations
 
-import argparse
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -21,26 +20,40 @@ from mmdcls.errors import ConfigError
 from .data_paths import set_data_root
 
 
-def load_config(args: argparse.Namespace, splits: Sequence[str] = SPLITS) -> Config:
-    """Read ``args.config`` and apply the flags of ``mmdcls.command_line``.
+def load_config(
+    config: str,
+    *,
+    work_dir: str | None = None,
+    data_root: str | None = None,
+    cfg_options: Mapping | None = None,
+    launcher: str = 'none',
+    splits: Sequence[str] = SPLITS,
+) -> Config:
+    """Read a config that trains or tests a model, and change what is asked for.
 
     Args:
-        args: What ``parse_arguments`` gave.
-        splits: Whose data ``--data-root`` is about; by default all.
+        config: A file, or a config of a package, such as ``'mmpretrain::folder/x.py'``.
+        work_dir: Where logs, checkpoints and scores go; by default the config's own, or
+            ``work_dirs/`` and the config's name.
+        data_root: In place of the data sets' own, see
+            :func:`mmdcls.apis.data_paths.set_data_root`.
+        cfg_options: Settings of the config to override, by their dotted keys.
+        launcher: How the processes were started, as mmengine names it.
+        splits: Whose data ``data_root`` is about; by default all.
 
     Raises:
         ConfigError: If the config does not exist or holds no model, or if its data
-            cannot be moved to ``--data-root``.
+            cannot be moved to ``data_root``.
     """
-    cfg = read_config(args.config)
+    cfg = read_config(config)
     if cfg.get('model') is None:
-        raise ConfigError(f"The config '{args.config}' has no model.")
-    cfg.launcher = args.launcher
-    if args.data_root:
-        set_data_root(cfg, args.data_root, splits)
-    cfg.merge_from_dict(args.cfg_options)
-    default_work_dir = str(Path('work_dirs') / Path(args.config).stem)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir
+        raise ConfigError(f"The config '{config}' has no model.")
+    cfg.launcher = launcher
+    if data_root:
+        set_data_root(cfg, data_root, splits)
+    cfg.merge_from_dict(cfg_options or {})
+    default_work_dir = str(Path('work_dirs') / Path(config).stem)
+    cfg.work_dir = work_dir or cfg.get('work_dir') or default_work_dir
     use_available_device(cfg)
     return cfg
 
@@ -67,7 +80,7 @@ def enable_amp(cfg: Config) -> None:
         ConfigError: If there is no GPU to do so.
     """
     if not torch.cuda.is_available():
-        raise ConfigError('--amp needs a GPU, and none is available.')
+        raise ConfigError('`amp` needs a GPU, and none is available.')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
@@ -80,7 +93,7 @@ def check_amp_evaluation(cfg: Config) -> None:
     """
     if cfg.get('default_scope') == 'mmdet' and not torch.cuda.is_available():
         raise ConfigError(
-            '--amp: detection needs a GPU for it, and none is available; on a CPU '
+            '`amp`: detection needs a GPU for it, and none is available; on a CPU '
             "MMCV's non-maximum suppression takes float32 only."
         )
 
@@ -96,7 +109,7 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
         ConfigError: If the config's model has no backbone.
     """
     if 'backbone' not in cfg.model:
-        raise ConfigError('--pretrained: the model of the config has no backbone.')
+        raise ConfigError('`pretrained`: the model of the config has no backbone.')
     with_prefix(tensors_of(read_checkpoint(checkpoint)), 'backbone.', checkpoint)
     cfg.model.backbone.init_cfg = dict(
         type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
@@ -116,7 +129,7 @@ def enable_tta(cfg: Config) -> None:
     scope = cfg.get('default_scope')
     if scope == 'mmdet' and 'mask_head' in (cfg.model.get('roi_head') or {}):
         raise ConfigError(
-            '--tta: mmdet has no test-time augmentation for instance segmentation '
+            '`tta`: mmdet has no test-time augmentation for instance segmentation '
             '(model.roi_head.mask_head); it has one for boxes alone.'
         )
     default_models = {
@@ -130,7 +143,7 @@ def enable_tta(cfg: Config) -> None:
     tta_model = cfg.get('tta_model') or default_models.get(scope)
     if tta_model is None:
         raise ConfigError(
-            f"--tta: the config has no tta_model and default_scope='{scope}' has no "
+            f"`tta`: the config has no tta_model and default_scope='{scope}' has no "
             f'default; these have: {", ".join(default_models)}.'
         )
     pipeline = cfg.test_dataloader.dataset.pipeline
@@ -163,7 +176,7 @@ def draw_predictions(cfg: Config, folder: str) -> None:
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise ConfigError(
-            '--show-dir: the config has no default_hooks.visualization to draw with.'
+            '`show_dir`: the config has no default_hooks.visualization to draw with.'
         )
     scope = cfg.get('default_scope')
     if scope == 'mmpretrain':

@@ -79,7 +79,7 @@ def check_start(cfg: Config) -> None:
         ):
             raise OverwritingError(
                 f"The training starts from '{checkpoint}' and would write over it in "
-                f"'{cfg.work_dir}'; name another --work-dir, or go on with --resume."
+                f"'{cfg.work_dir}'; name another `work_dir`, or go on with `resume`."
             )
 
 
@@ -139,6 +139,6 @@ def _write_predictions(cfg: Config, out: Path, temporary: Path) -> None:
         metrics[0].update(output_dir=str(temporary), keep_results=True)
     else:
         raise ConfigError(
-            f"--out='{out}' must end in .pkl (or be a folder, in segmentation)."
+            f"`out`='{out}' must end in .pkl (or be a folder, in segmentation)."
         )
     cfg.test_evaluator = metrics

@@ -12,7 +12,7 @@ from mmdcls.errors import ConfigError
 # names the pickled hierarchy of OpenImages.
 SUFFIXES = ('.pkl', '.pickle', '.yml', '.yaml', '.np')
 STRATEGIES = ('DeepSpeedStrategy', 'ColossalAIStrategy')
-_FLAG = '--allow-pickle accepts it where you trust whoever made it.'
+_FLAG = '`allow_pickle` accepts it where you trust whoever made it.'
 
 
 def refuse_unpickling(

@@ -73,7 +73,7 @@ def check_weights(
         advice = _conversion_advice(found, expected)
         if not advice and count:
             advice = (
-                '; --allow-mismatch, or allow_mismatch=True in init_cfg, loads the '
+                '; `allow_mismatch`, or allow_mismatch=True in init_cfg, loads the '
                 f'{count} that fit'
             )
         raise CheckpointError(f"'{source}' does not fit the {part}: {reason}{advice}.")

@@ -198,7 +198,7 @@ def _settle_task(checkpoint: Checkpoint, task: str | None) -> str:
         )
     if task is not None and task != found:
         raise CheckpointError(
-            f"--task {task}: '{checkpoint.path}' holds a {TASKS[found]} model "
+            f"`task`={task}: '{checkpoint.path}' holds a {TASKS[found]} model "
             f'({found}).'
         )
     return found

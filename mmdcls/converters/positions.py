@@ -120,7 +120,7 @@ def check_kernel_sizes(conversion: Conversion) -> None:
                 f"'{name}' of '{conversion.checkpoint.path}' tells of kernels of size "
                 f'{" and ".join(f"{size:g}" for size in sizes)}, and those of '
                 f'{conversion.reference.description} are of size {expected[0]}; name '
-                'the config that the file belongs to with --config.'
+                'the config that the file belongs to with `config`.'
             )
 
 
@@ -159,7 +159,7 @@ def _check_equal(conversion: Conversion, stages: Mapping[str, list[str]]) -> Non
     if differing:
         raise CheckpointError(
             f"'{conversion.checkpoint.path}' has positions that differ from those of "
-            f'the first block of their stage: {", ".join(differing)}; --no-share '
+            f'the first block of their stage: {", ".join(differing)}; `no_share` '
             'accepts them, for a config with model.backbone.share_positions=False.'
         )
 
@@ -170,6 +170,6 @@ def _what_lies_beyond(conversion: Conversion) -> str:
         f"'{conversion.checkpoint.path}' has {changes.beyond} of "
         f'{changes.coordinates} position coordinates beyond the kernel, by up to '
         f'{changes.farthest:.2g} pixels, and does not tell what its layer does with '
-        "them: give --clamp if it is the authors' CUDA layer of 2022, as for the files "
-        'that they released, or --no-clamp if it is of the dcls package.'
+        "them: give `clamp` if it is the authors' CUDA layer of 2022, as for the files "
+        'that they released, or `no_clamp` if it is of the dcls package.'
     )

@@ -114,12 +114,12 @@ def released_backbone(state_dict: Mapping[str, Tensor]) -> tuple[str, int]:
             raise CheckpointError(
                 f"The checkpoint's backbone is ConvNeXt-dcls {arch} with "
                 f'{kernel_count} elements a kernel, and the released one has '
-                f'{released}; name the config that it belongs to with --config.'
+                f'{released}; name the config that it belongs to with `config`.'
             )
     raise CheckpointError(
         f"The checkpoint's backbone has depths {depths} and channels {channels}, which "
         f'is none of {", ".join(RELEASED_KERNEL_COUNTS)}; name the config that it '
-        'belongs to with --config.'
+        'belongs to with `config`.'
     )
 
 

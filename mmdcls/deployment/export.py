@@ -148,11 +148,11 @@ def _opset_settings(file_format: Format, opset: int | None) -> dict:
     if opset is None:
         return {}
     if file_format is not FORMATS['.onnx']:
-        raise ConfigError(f'--opset is of .onnx files, {file_format.name} has none.')
+        raise ConfigError(f'`opset` is of .onnx files, {file_format.name} has none.')
     try:
         check_opset(opset)
     except ValueError as error:
-        raise ConfigError(f'--opset: {error}') from error
+        raise ConfigError(f'`opset`: {error}') from error
     return dict(opset=opset)
 
 
@@ -163,7 +163,7 @@ def _read(images: Sequence[Path], cfg: Config, channels: int) -> list[np.ndarray
     for path, image in zip(images, read, strict=True):
         if image.shape[2] != channels:
             raise ConfigError(
-                f"--images: the config's {loading['type']} loads '{path}' with "
+                f"`images`: the config's {loading['type']} loads '{path}' with "
                 f'{image.shape[2]} channels, and the model takes {channels}.'
             )
     return read
@@ -176,7 +176,7 @@ def _photographs(channels: int) -> list[np.ndarray]:
     except ImportError as error:
         raise MissingPackageError(
             'The photographs to compare outputs on come with scikit-image and '
-            'scikit-learn, which are not installed; --images names others.'
+            'scikit-learn, which are not installed; `images` names others.'
         ) from error
     order = [2 - channel % 3 for channel in range(channels)]
     return [load_photograph(name)[..., order] for name in PHOTOGRAPHS]
@@ -204,7 +204,7 @@ def _check(run: Runner, model: nn.Module, scope: str, images: Tensor) -> Check:
     inputs, shape = inputs['inputs'], tuple(images.shape)
     if inputs.shape != shape:
         raise ConfigError(
-            f'--shape: images of {shape[2:]} are padded to {tuple(inputs.shape[2:])} '
+            f'`shape`: images of {shape[2:]} are padded to {tuple(inputs.shape[2:])} '
             "by the config's data_preprocessor; name a size that is not."
         )
     expected = model_outputs(model, scope, inputs)

@@ -16,9 +16,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdcls.checkpoints.comparison import check_state_dict
 from mmdcls.checkpoints.reading import CheckpointError
+from mmdcls.configs import read_config
 from mmdcls.converters.checkpoint_files import Checkpoint, open_checkpoint
 from mmdcls.converters.reference_models import build_on_meta
-from mmdcls.errors import ConfigError, read_config
+from mmdcls.errors import ConfigError
 from mmdcls.layers import input_channels, iter_dcls_layers
 from mmdcls.registry import MODELS
 

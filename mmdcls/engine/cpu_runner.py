@@ -75,7 +75,7 @@ def join_processes(launcher: str, dist_cfg: dict) -> None:
         return
     if launcher != 'pytorch':
         raise ArgumentError(
-            f"--launcher={launcher} needs GPUs, and none is available; 'pytorch' works "
+            f"`launcher`={launcher} needs GPUs, and none is available; 'pytorch' works "
             'without.'
         )
     # mmengine's init_dist chooses a GPU for each process whatever the backend.

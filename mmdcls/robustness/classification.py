@@ -249,5 +249,5 @@ def read_input_size(transforms: Sequence[dict]) -> int:
                     return int(sides.pop())
     raise ConfigError(
         "The config's test pipeline has no square CenterCrop or Resize to tell the "
-        "size of the model's input; give --input-size."
+        "size of the model's input; give `input_size`."
     )

@@ -1,6 +1,7 @@
 import pytest
 
-from mmdcls.errors import ConfigError, read_config
+from mmdcls.configs import read_config
+from mmdcls.errors import ConfigError
 
 CONVNEXT = 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py'
 

@@ -4,8 +4,9 @@ import pytest
 from mmengine.config import Config
 from mmengine.fileio import dump
 
+from mmdcls.apis.launch import build_runner
 from mmdcls.apis.run_outputs import check_outputs, check_start, written_predictions
-from mmdcls.errors import ConfigError, build_runner
+from mmdcls.errors import ConfigError
 from mmdcls.files import OverwritingError
 
 

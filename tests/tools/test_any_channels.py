@@ -92,7 +92,7 @@ def test_export_compares_on_images_that_the_config_loads(trained, tmp_path):
     if channels == 4:
         assert_refuses(
             "rgb.png' with 3 channels, and the model takes 4.",
-            *('deployment/export_onnx.py', config, checkpoint, target),
+            *('deployment/export.py', config, checkpoint, target),
             *('--images', images['rgb.png']),
         )
 

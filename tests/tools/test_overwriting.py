@@ -20,12 +20,18 @@ visualizer = dict(type='SegLocalVisualizer')
 SAME, INSIDE = 'is the same and is to be read', 'which is to be read'
 
 CASES = {
-    'demo': ('demo.py config.py model.pth data/images --out-dir data/images', 'lies'),
-    'demo, file': (
-        'demo.py config.py model.pth data/images/a.jpg --out-dir linked',
+    'predict': (
+        'predict.py config.py model.pth data/images --out-dir data/images',
         'lies',
     ),
-    'demo, link': ('demo.py config.py model.pth away --out-dir data/images', 'lies'),
+    'demo, file': (
+        'predict.py config.py model.pth data/images/a.jpg --out-dir linked',
+        'lies',
+    ),
+    'predict, link': (
+        'predict.py config.py model.pth away --out-dir data/images',
+        'lies',
+    ),
     'test, labels': ('test.py config.py model.pth --out data/labels', SAME),
     'test, pictures': (
         'test.py config.py model.pth --show-dir data/images/drawn',
@@ -53,7 +59,7 @@ CASES = {
         'model_converters/mmdcls_to_official.py model.pth model.pth',
         SAME,
     ),
-    'export': ('deployment/export_onnx.py config.py model.pt model.pt', SAME),
+    'export': ('deployment/export.py config.py model.pt model.pt', SAME),
     'corrupt': ('dataset_converters/corrupt_imagenet.py data data/images/c', INSIDE),
     'mini robustness': (
         'dataset_converters/make_mini_robustness.py --source data --target data',

@@ -5,18 +5,18 @@ Weights, images and targets are random. ``--amp`` is float16 on a GPU and bfloat
 CPU. With ``--deploy``, time the inference of one config before and after folding.
 """
 
-import argparse
-import copy
 import statistics
 from importlib.metadata import version
 from pathlib import Path
 
-from mmdcls.command_line import one_sentence_errors, parse_arguments
+from mmdcls.command_line import ArgumentParser, config_settings, parse_arguments
 
 
 def main() -> None:
     """Time what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(
+        __doc__, 'CONFIG PLAIN_CONFIG --batch-size 4 --out times.json'
+    )
     parser.add_argument('first', help='a config of mmpretrain, mmseg or mmdet')
     parser.add_argument(
         'second', nargs='?', help='the config to compare it with, without --deploy'
@@ -61,19 +61,19 @@ def main() -> None:
     if args.deploy and args.modes not in (None, ['inference']):
         parser.error('--deploy times inference only')
 
-    # After the command line is read, so that --device can hide the GPUs from torch.
-    import torch
+    with parser.one_sentence_errors():
+        # After the command line is read, so that --device can hide the GPUs from torch.
+        import torch
 
-    from mmdcls.analysis.deployment_throughput import compare_deployed
-    from mmdcls.analysis.reports import silence_mmengine
-    from mmdcls.analysis.throughput import Contender, Settings
-    from mmdcls.apis.launch import load_config
-    from mmdcls.files import refuse_overwriting, write_json
-    from mmdcls.ops.benchmark.timing import describe_device
+        from mmdcls.analysis.deployment_throughput import compare_deployed
+        from mmdcls.analysis.reports import silence_mmengine
+        from mmdcls.analysis.throughput import Contender, Settings
+        from mmdcls.apis.launch import load_config
+        from mmdcls.files import refuse_overwriting, write_json
+        from mmdcls.ops.benchmark.timing import describe_device
 
-    silence_mmengine()
-    configs = [config for config in (args.first, args.second) if config]
-    with one_sentence_errors():
+        silence_mmengine()
+        configs = [config for config in (args.first, args.second) if config]
         refuse_overwriting([args.out] if args.out else [], configs)
         settings = Settings(
             batch_size=args.batch_size,
@@ -84,11 +84,12 @@ def main() -> None:
             compile=args.compile,
         )
         torch.manual_seed(0)
-        contenders = []
-        for config in configs:
-            options = copy.copy(args)
-            options.config = config
-            contenders.append(Contender(load_config(options), settings))
+        contenders = [
+            Contender(
+                load_config(**{**config_settings(args), 'config': config}), settings
+            )
+            for config in configs
+        ]
         if args.deploy:
             comparisons = compare_deployed(
                 *contenders, args.rounds, args.iterations, args.onnx
@@ -96,7 +97,9 @@ def main() -> None:
             second = 'the same, as the row says'
             versions = {'onnxruntime': version('onnxruntime')} if args.onnx else {}
         else:
-            comparisons = compare_two(contenders, args)
+            comparisons = compare_two(
+                contenders, args.modes, args.rounds, args.iterations
+            )
             second, versions = Path(args.second).stem, {}
     facts = {
         'first': Path(args.first).stem,
@@ -117,7 +120,9 @@ def main() -> None:
         write_json(args.out, to_json(facts, comparisons))
 
 
-def compare_two(contenders: list, args: argparse.Namespace) -> list:
+def compare_two(
+    contenders: list, modes: list[str] | None, rounds: int, iterations: int
+) -> list:
     """Time two contenders in every mode asked for."""
     from mmdcls.analysis.throughput import MODES, compare
 
@@ -127,10 +132,10 @@ def compare_two(contenders: list, args: argparse.Namespace) -> list:
             *(contender.prepare(mode) for contender in contenders),
             mode,
             contenders[0].settings,
-            args.rounds,
-            args.iterations,
+            rounds,
+            iterations,
         )
-        for mode in args.modes or (MODES[:1] if detects else MODES)
+        for mode in modes or (MODES[:1] if detects else MODES)
     ]
 
 

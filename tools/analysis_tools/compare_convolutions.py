@@ -5,26 +5,25 @@ times each, on digits at random places and scales of a larger canvas, and prints
 accuracies as they come out.
 """
 
-import argparse
 import dataclasses
 import sys
 import time
 
-from mmdcls.command_line import one_sentence_errors
+from mmdcls.command_line import ArgumentParser
 
 
 def main() -> None:
     """Run the comparison that the command line asks for."""
-    # Imported late in other tools only for the sake of --device, which this has not.
-    import torch
+    parser = ArgumentParser(__doc__, '--seeds 3 --out accuracies.json')
+    with parser.one_sentence_errors():
+        import torch
 
-    from mmdcls.analysis.convolution_comparison import Settings, compare
-    from mmdcls.analysis.reports import silence_mmengine
-    from mmdcls.files import markdown_facts, write_json
-    from mmdcls.ops.benchmark.timing import describe_device
+        from mmdcls.analysis.convolution_comparison import Settings, compare
+        from mmdcls.analysis.reports import silence_mmengine
+        from mmdcls.files import markdown_facts, write_json
+        from mmdcls.ops.benchmark.timing import describe_device
 
     defaults = Settings()
-    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seeds', type=int, default=5, help='runs of each; default: 5')
     for name in ('steps', 'batch_size', 'width', 'canvas'):
         value = getattr(defaults, name)
@@ -46,7 +45,7 @@ def main() -> None:
         canvas=args.canvas,
     )
     start = time.perf_counter()
-    with one_sentence_errors():
+    with parser.one_sentence_errors():
         results = compare(
             settings, args.seeds, lambda line: print(line, file=sys.stderr, flush=True)
         )

@@ -1,13 +1,11 @@
 """Draw test images beside their ground truth and a checkpoint's predictions."""
 
-import argparse
-
-from mmdcls.command_line import one_sentence_errors, parse_arguments
+from mmdcls.command_line import ArgumentParser, config_settings, parse_arguments
 
 
 def main() -> None:
     """Write the picture that the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(__doc__, 'CONFIG CHECKPOINT predictions.png --count 6')
     parser.add_argument('config', help='a segmentation or detection config')
     parser.add_argument('checkpoint', help='the checkpoint file')
     parser.add_argument('out', help='the PNG file to write')
@@ -17,15 +15,15 @@ def main() -> None:
     )
     args = parse_arguments(parser)
 
-    # After the command line is read, so that --device can hide the GPUs from torch.
-    from mmdcls.analysis.pictures import draw_predictions
-    from mmdcls.apis.data_paths import check_data_paths
-    from mmdcls.apis.launch import build_runner, load_config
-    from mmdcls.apis.run_outputs import check_outputs
-    from mmdcls.apis.unpickling import refuse_unpickling
+    with parser.one_sentence_errors():
+        # After the command line is read, so that --device can hide the GPUs from torch.
+        from mmdcls.analysis.pictures import draw_predictions
+        from mmdcls.apis.data_paths import check_data_paths
+        from mmdcls.apis.launch import build_runner, load_config
+        from mmdcls.apis.run_outputs import check_outputs
+        from mmdcls.apis.unpickling import refuse_unpickling
 
-    with one_sentence_errors():
-        cfg = load_config(args, splits=('test',))
+        cfg = load_config(args.config, **config_settings(args), splits=('test',))
         check_outputs(cfg, ('test',), (args.out,), (args.config, args.checkpoint))
         cfg.load_from = args.checkpoint
         check_data_paths(cfg, ('test',))

@@ -1,14 +1,13 @@
 """Print a config's parameters and FLOPs, as the paper's tables count them."""
 
-import argparse
 import json
 
-from mmdcls.command_line import one_sentence_errors, parse_arguments
+from mmdcls.command_line import ArgumentParser, config_settings, parse_arguments
 
 
 def main() -> None:
     """Count what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(__doc__, 'CONFIG --shape 512 512')
     parser.add_argument('config', help='a config of mmpretrain, mmseg or mmdet')
     parser.add_argument(
         '--shape',
@@ -20,14 +19,16 @@ def main() -> None:
     parser.add_argument('--json', action='store_true', help='print exact numbers')
     args = parse_arguments(parser)
 
-    # After the command line is read, so that --device can hide the GPUs from torch.
-    from mmdcls.analysis.complexity import complexity_of_config
-    from mmdcls.analysis.reports import silence_mmengine
-    from mmdcls.apis.launch import load_config
+    with parser.one_sentence_errors():
+        # After the command line is read, so that --device can hide the GPUs from torch.
+        from mmdcls.analysis.complexity import complexity_of_config
+        from mmdcls.analysis.reports import silence_mmengine
+        from mmdcls.apis.launch import load_config
 
-    silence_mmengine()
-    with one_sentence_errors():
-        result = complexity_of_config(load_config(args), args.shape)
+        silence_mmengine()
+        result = complexity_of_config(
+            load_config(args.config, **config_settings(args)), args.shape
+        )
         if args.json:
             print(json.dumps(result.as_dict()))
             return

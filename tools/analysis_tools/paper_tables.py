@@ -8,18 +8,16 @@ a run. Throughput ratios come from a JSON of `tools/analysis_tools/benchmark.py`
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-from mmdcls.command_line import one_sentence_errors
+from mmdcls.command_line import ArgumentParser
 from mmdcls.files import refuse_overwriting, write_json, write_text
+from mmdcls.progress import progress_bars
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def make_parser() -> ArgumentParser:
+    """Describe the command line."""
+    parser = ArgumentParser(__doc__, '--tables 1 5 --throughput times.json')
     parser.add_argument(
         '--tables', nargs='+', type=int, choices=range(1, 6), default=[1, 2, 3, 4, 5]
     )
@@ -39,13 +37,14 @@ def parse_args() -> argparse.Namespace:
         help='write the tables into this Markdown file, between <!-- paper_tables N '
         '--> and <!-- /paper_tables -->, instead of printing them',
     )
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
     """Print or write what the command line asks for."""
-    args = parse_args()
-    with one_sentence_errors():
+    parser = make_parser()
+    args = parser.parse_args()
+    with parser.one_sentence_errors():
         run(args)
 
 
@@ -67,8 +66,7 @@ def run(args: argparse.Namespace) -> None:
         ratios.update(paper_tables.read_throughput_ratios(path))
     source = paper_tables.Source(ROOT, args.work_dirs, ratios, not args.no_count)
     tables = [TABLES[number] for number in args.tables]
-    columns = (TextColumn('{task.description:24}'), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with progress_bars('{task.description:24}', transient=True) as bars:
         task = bars.add_task('', total=sum(len(table.rows) for table in tables))
         filled = [
             paper_tables.fill_table(

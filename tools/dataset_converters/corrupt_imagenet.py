@@ -5,20 +5,17 @@ differ from it (elastic_transform and frost, see docs/robustness.md): published 
 come from the published files.
 """
 
-import argparse
 import os
 import sys
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.progress import TimeRemainingColumn as TimeRemaining
-
-from mmdcls.command_line import one_sentence_errors
+from mmdcls.command_line import ArgumentParser
 from mmdcls.datasets.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
+from mmdcls.progress import progress_bars
 
 
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def make_parser() -> ArgumentParser:
+    """Describe the command line."""
+    parser = ArgumentParser(__doc__, 'data/imagenet/val data/imagenet-c --severities 3')
     parser.add_argument('source', help='folder of class folders, say imagenet/val')
     parser.add_argument('target', help='folder to write, say imagenet-c')
     parser.add_argument(
@@ -38,16 +35,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count(), help='default: %(default)s'
     )
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
     """Write the images; the same command goes on where it was stopped."""
-    args = parse_args()
-    from mmdcls.datasets.corrupt_imagenet import Making, corrupt_imagenet
+    parser = make_parser()
+    args = parser.parse_args()
+    with parser.one_sentence_errors(), progress_bars() as bars:
+        from mmdcls.datasets.corrupt_imagenet import Making, corrupt_imagenet
 
-    columns = (TextColumn('images'), BarColumn(), MofNCompleteColumn(), TimeRemaining())
-    with one_sentence_errors(), Progress(*columns) as bars:
         bar = bars.add_task('images', total=None)
         problems = corrupt_imagenet(
             args.source,

@@ -1,19 +1,13 @@
 """Write mini data sets in the formats of ADE20K, COCO and ImageNet."""
 
-import argparse
-import sys
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
+from mmdcls.command_line import ArgumentParser
+from mmdcls.progress import progress_bars
 from mmdcls.testing import MINI_DATASETS, make_mini
 
 
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Write mini data sets in the formats of ADE20K, COCO and ImageNet, '
-        'composed from the photographs that scikit-image and scikit-learn ship.'
-    )
+def make_parser() -> ArgumentParser:
+    """Describe the command line."""
+    parser = ArgumentParser(__doc__, 'ade20k coco --out-dir data/mini')
     parser.add_argument(
         'names',
         nargs='*',
@@ -37,28 +31,24 @@ def parse_args() -> argparse.Namespace:
             )
             + ')',
         )
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
     """Write the data sets and say what lies where."""
-    args = parse_args()
-    columns = (TextColumn('{task.description:9}'), BarColumn(), MofNCompleteColumn())
+    parser = make_parser()
+    args = parser.parse_args()
     tasks = {}
-    with Progress(*columns) as bars:
+    with parser.one_sentence_errors(), progress_bars('{task.description:9}') as bars:
 
         def show(name: str, done: int, total: int) -> None:
             if name not in tasks:
                 tasks[name] = bars.add_task(name, total=total)
             bars.update(tasks[name], completed=done)
 
-        try:
-            made = make_mini(
-                args.out_dir, args.names, args.seed, args.train, args.val, show
-            )
-        except (OSError, ValueError) as error:
-            bars.stop()
-            sys.exit(f'make_mini: {error}')
+        made = make_mini(
+            args.out_dir, args.names, args.seed, args.train, args.val, show
+        )
     for dataset in made:
         state = 'written' if dataset.written else 'complete, left alone'
         print(

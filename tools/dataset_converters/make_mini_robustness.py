@@ -4,17 +4,15 @@ Only C is the real thing: the others exercise the evaluation with stand-ins, and
 scores mean nothing.
 """
 
-import argparse
 import os
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-from mmdcls.command_line import one_sentence_errors
+from mmdcls.command_line import ArgumentParser
+from mmdcls.progress import progress_bars
 
 
 def main() -> None:
     """Write the folders and say where."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(__doc__, '--images-per-class 2')
     parser.add_argument(
         '--source', default='data/mini/imagenet/val', help='%(default)s'
     )
@@ -25,10 +23,10 @@ def main() -> None:
     )
     parser.add_argument('--workers', type=int, default=os.cpu_count())
     args = parser.parse_args()
-    from mmdcls.testing.robustness import make_mini_robustness
 
-    columns = (TextColumn('images'), BarColumn(), MofNCompleteColumn())
-    with one_sentence_errors(), Progress(*columns) as bars:
+    with parser.one_sentence_errors(), progress_bars() as bars:
+        from mmdcls.testing.robustness import make_mini_robustness
+
         bar = bars.add_task('images', total=None)
         written = make_mini_robustness(
             args.source,

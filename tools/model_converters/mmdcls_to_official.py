@@ -1,13 +1,15 @@
 """Convert a checkpoint of mmdcls for the authors' ConvNeXt-dcls repository."""
 
-import argparse
-
-from mmdcls.command_line import add_conversion_arguments, convert_file
+from mmdcls.command_line import (
+    ArgumentParser,
+    add_conversion_arguments,
+    convert_file,
+)
 
 
 def main() -> None:
     """Convert one file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(__doc__, 'CHECKPOINT official.pth')
     add_conversion_arguments(
         parser, config='the config of SRC, if it is of no released size'
     )
@@ -24,7 +26,7 @@ def main() -> None:
             columns_first=args.columns_first,
         )
 
-    convert_file(args.src, args.dst, convert)
+    convert_file(parser, args.src, args.dst, convert)
 
 
 if __name__ == '__main__':

@@ -2,12 +2,16 @@
 
 import argparse
 
-from mmdcls.command_line import add_conversion_arguments, convert_file
+from mmdcls.command_line import (
+    ArgumentParser,
+    add_conversion_arguments,
+    convert_file,
+)
 
 
 def main() -> None:
     """Convert one file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(__doc__, 'dcls_tiny.pth mmdcls.pth')
     add_conversion_arguments(
         parser, config='convert for this config instead of a released size'
     )
@@ -48,7 +52,7 @@ def main() -> None:
             clamp=args.clamp,
         )
 
-    convert_file(args.src, args.dst, convert)
+    convert_file(parser, args.src, args.dst, convert)
 
 
 def _refuse_what_has_no_meaning(parser, args):

@@ -1,13 +1,11 @@
 """Fold a model's positions and batch norms into plain convolutions, for deployment."""
 
-import argparse
-
-from mmdcls.command_line import convert_file
+from mmdcls.command_line import ArgumentParser, convert_file
 
 
 def main() -> None:
     """Fold one checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(__doc__, 'CONFIG CHECKPOINT folded.pth')
     parser.add_argument('config', help='the config that SRC was trained with')
     parser.add_argument('src', help='its checkpoint')
     parser.add_argument('dst', help='the file to write (.pth)')
@@ -18,7 +16,7 @@ def main() -> None:
 
         return reparameterize(args.config, args.src)
 
-    convert_file(args.src, args.dst, convert)
+    convert_file(parser, args.src, args.dst, convert)
 
 
 if __name__ == '__main__':

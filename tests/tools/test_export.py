@@ -1,4 +1,4 @@
-"""tools/deployment/export_onnx.py as a command; what it writes: tests/deployment."""
+"""tools/deployment/export.py as a command; what it writes: tests/deployment."""
 
 import runpy
 import sys
@@ -12,7 +12,7 @@ from skimage import data, io
 
 from mmdcls.deployment import formats
 
-SCRIPT = 'deployment/export_onnx.py'
+SCRIPT = 'deployment/export.py'
 SMALL = ('--shape', 64, 64)
 
 

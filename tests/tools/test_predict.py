@@ -29,7 +29,7 @@ def test_writes_pictures_and_json(folder, tmp_path):
     shutil.copy(folder / 'cup.png', tmp_path / 'cup.png')
     images = (folder, tmp_path / 'cup.png')
     printed = assert_runs(
-        'demo.py', CONFIG, tmp_path / 'a.pth', *images, '--out-dir', out
+        'predict.py', CONFIG, tmp_path / 'a.pth', *images, '--out-dir', out
     )
     assert {path.name for path in out.iterdir()} == {
         f'{name}{ending}'
@@ -50,7 +50,9 @@ def test_goes_on_past_what_is_no_image_and_tells_it(folder, tmp_path):
         (folder / name).write_bytes(b'no image')
     (folder / 'empty.png').touch()
     out = folder / 'out'
-    process = run_tool('demo.py', CONFIG, tmp_path / 'a.pth', folder, '--out-dir', out)
+    process = run_tool(
+        'predict.py', CONFIG, tmp_path / 'a.pth', folder, '--out-dir', out
+    )
     assert process.returncode == 1
     assert {path.name for path in out.iterdir()} == {
         'cup.png',
@@ -71,7 +73,14 @@ def test_second_run_does_not_take_drawings_for_images(folder, tmp_path):
     # As a shell writes `images/*`.
     assert_refuses(
         'name another folder',
-        *('demo.py', CONFIG, tmp_path / 'a.pth', *folder.iterdir(), '--out-dir', out),
+        *(
+            'predict.py',
+            CONFIG,
+            tmp_path / 'a.pth',
+            *folder.iterdir(),
+            '--out-dir',
+            out,
+        ),
     )
     assert (out / 'cup.png').read_text() == 'drawn by the first run'
 
@@ -79,7 +88,7 @@ def test_second_run_does_not_take_drawings_for_images(folder, tmp_path):
 def test_missing_image_ends_in_one_sentence(tmp_path):
     assert_refuses(
         "absent.png' does not exist",
-        'demo.py',
+        'predict.py',
         CONFIG,
         tmp_path / 'a.pth',
         tmp_path / 'absent.png',

@@ -1,40 +1,37 @@
 """Predict images with a config and its checkpoint; write pictures and JSON."""
 
-import argparse
-import os
 import sys
 from pathlib import Path
 
-from mmdcls.command_line import one_sentence_errors
+from mmdcls.command_line import ArgumentParser, add_device, hide_gpus
 
 
 def main() -> None:
     """Predict what the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(
+        __doc__, 'CONFIG CHECKPOINT photograph.jpg folder/ --out-dir predictions'
+    )
     parser.add_argument('config', help='the config file')
     parser.add_argument('checkpoint', help='the checkpoint file')
     parser.add_argument('images', nargs='+', help='image files, or folders of them')
     parser.add_argument(
         '--out-dir', required=True, type=Path, help='where the results go'
     )
-    parser.add_argument(
-        '--device', choices=['auto', 'cpu'], default='auto', help='cpu hides the GPUs'
-    )
+    add_device(parser)
     args = parser.parse_args()
-    if args.device == 'cpu':
-        os.environ['CUDA_VISIBLE_DEVICES'] = ''
-
-    # After the command line is read, so that --device can hide the GPUs from torch.
-    from mmdcls.apis.inference import (
-        UnreadableImageError,
-        find_images,
-        make_inferencer,
-        name_results,
-        predict,
-    )
+    hide_gpus(args.device)
 
     unreadable = []
-    with one_sentence_errors():
+    with parser.one_sentence_errors():
+        # After the command line is read, so that --device can hide the GPUs from torch.
+        from mmdcls.apis.inference import (
+            find_images,
+            make_inferencer,
+            name_results,
+            predict,
+        )
+        from mmdcls.datasets.loading import UnreadableImageError
+
         images = find_images(args.images)
         names = name_results(images, args.out_dir)
         inferencer = make_inferencer(args.config, args.checkpoint)

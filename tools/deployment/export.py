@@ -7,16 +7,12 @@ segmentation) or the feature pyramid (detection). It is written only if its outp
 those of PyTorch.
 """
 
-import argparse
-
-from mmengine.config import DictAction
-
-from mmdcls.command_line import one_sentence_errors
+from mmdcls.command_line import ArgumentParser, add_cfg_options
 
 
 def main() -> None:
     """Export one model."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(__doc__, 'CONFIG CHECKPOINT model.onnx --shape 512 512')
     parser.add_argument('config', help='the config that CKPT was trained with')
     parser.add_argument('ckpt', help='its checkpoint, folded or not')
     parser.add_argument('out', help='the file to write (.onnx, .pt or .pt2)')
@@ -46,18 +42,13 @@ def main() -> None:
         type=int,
         help="version of ONNX's operators that the file needs; default: 18",
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='settings of the config to override, as key=value',
-    )
+    with parser.one_sentence_errors():
+        add_cfg_options(parser)
     args = parser.parse_args()
 
-    from mmdcls.deployment import export
+    with parser.one_sentence_errors():
+        from mmdcls.deployment import export
 
-    with one_sentence_errors():
         checks = export(
             args.config,
             args.ckpt,

@@ -6,7 +6,6 @@ evaluation reads its checkpoint in a fresh process, through tools/test.py.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -16,10 +15,11 @@ import sys
 import time
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
+from mmdcls.command_line import ArgumentParser, add_cfg_options
 from mmdcls.configs import read_config
 from mmdcls.files import write_text
 
@@ -50,7 +50,7 @@ TASKS = {
 
 def main() -> None:
     """Run the demo."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(__doc__, '--tasks segmentation')
     parser.add_argument('--tasks', nargs='+', choices=TASKS, default=list(TASKS))
     parser.add_argument('--work-dir', default='work_dirs/demo', type=Path)
     parser.add_argument(
@@ -59,11 +59,12 @@ def main() -> None:
     args = parser.parse_args()
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     console = Console()
-    rows = []
-    for name in args.tasks:
-        console.rule(f'[bold]{name}')
-        rows.append(run_task(name, (args.work_dir / name).resolve(), options))
-    report(rows, args.work_dir.resolve(), console)
+    with parser.one_sentence_errors():
+        rows = []
+        for name in args.tasks:
+            console.rule(f'[bold]{name}')
+            rows.append(run_task(name, (args.work_dir / name).resolve(), options))
+        report(rows, args.work_dir.resolve(), console)
 
 
 def run_task(name: str, work_dir: Path, options: list[str]) -> dict:
@@ -203,8 +204,8 @@ def majority_class_accuracy(name: str, work_dir: Path, options: list[str]) -> fl
 
 def load_config(name: str, options: list[str]) -> Config:
     """The config as tools/train.py would read it."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser = ArgumentParser('', '')
+    add_cfg_options(parser)
     cfg = read_config(str(ROOT / TASKS[name]['config']))
     cfg.merge_from_dict(parser.parse_args(options).cfg_options)
     return cfg
