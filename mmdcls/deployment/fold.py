@@ -28,7 +28,7 @@ _IMAGE_SIZE = 64
 
 
 @dataclass
-class Reparameterization:
+class Folded:
     """A folded checkpoint.
 
     Attributes:
@@ -72,9 +72,7 @@ class Reparameterization:
         print(f'  --cfg-options {" ".join(self.options)}')
 
 
-def reparameterize(
-    config: str | os.PathLike, checkpoint: str | os.PathLike
-) -> Reparameterization:
+def fold(config: str | os.PathLike, checkpoint: str | os.PathLike) -> Folded:
     """Fold what can be folded, and compare the features with those of before.
 
     Args:
@@ -82,7 +80,7 @@ def reparameterize(
         checkpoint: Its file.
 
     Returns:
-        The folded checkpoint; :meth:`Reparameterization.check` it before its use.
+        The folded checkpoint; :meth:`Folded.check` it before its use.
 
     Raises:
         ConfigError: As :func:`load_trained`.
@@ -104,7 +102,7 @@ def reparameterize(
         f"the model of '{config}' with deploy=True",
     )
     meta = {key: source.meta[key] for key in ('dataset_meta',) if key in source.meta}
-    return Reparameterization(
+    return Folded(
         config=config,
         checkpoint=checkpoint,
         content={'meta': meta, 'state_dict': folded},

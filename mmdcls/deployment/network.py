@@ -8,7 +8,7 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
 from mmdcls.layers import input_channels
-from mmdcls.models import convert_to_plain
+from mmdcls.layers import convert_to_plain
 
 from .fold import switch_to_deploy
 

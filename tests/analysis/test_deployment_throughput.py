@@ -54,5 +54,5 @@ def test_rounds_are_those_of_compare():
 
 
 def test_onnx_runtime_takes_no_other_settings():
-    with pytest.raises(ValueError, match='neither --amp, --channels-last nor'):
+    with pytest.raises(ValueError, match='neither `amp`, `channels_last` nor'):
         compare_deployed(contender(channels_last=True), onnx=True)

@@ -115,7 +115,7 @@ def test_segmentation_is_run_and_trained():
 def test_detection_is_run_and_its_training_refused():
     model = contender(DETECTION, batch_size=1)
     model.prepare('inference')()
-    with pytest.raises(ValueError, match=r"leave 'training' out of --modes"):
+    with pytest.raises(ValueError, match=r"leave 'training' out of `modes`"):
         model.prepare('training')
 
 

@@ -100,7 +100,7 @@ def test_label_images_join_those_of_before(tmp_path):
 def test_unknown_form_of_predictions_is_refused(scope, out, tmp_path):
     cfg = Config(dict(default_scope=scope, test_evaluator=dict(type='A')))
     with (
-        pytest.raises(ConfigError, match=f"--out='.*{out}' must end in .pkl"),
+        pytest.raises(ConfigError, match=f"`out`='.*{out}' must end in .pkl"),
         written_predictions(cfg, str(tmp_path / out)),
     ):
         pass

@@ -152,7 +152,7 @@ def test_round_trip_from_our_side(tmp_path, configs):
 def test_positions_that_differ_within_a_stage_are_named(tmp_path, configs):
     official = copy.deepcopy(make('cls', share=False)).state_dict()
     path = save(official, tmp_path)
-    with pytest.raises(CheckpointError, match='--no-share') as error:
+    with pytest.raises(CheckpointError, match='`no_share`') as error:
         official_to_mmdcls(path, config=configs('cls'), clamp=True)
     named = {f'stages.{i}.1.dwconv.P' for i in (1, 2)}
     assert {word.strip("',;") for word in str(error.value).split() if '.P' in word} == (
@@ -320,14 +320,14 @@ def test_config_of_another_variant_is_refused(tmp_path):
 
 
 def test_unknown_size_needs_a_config(tmp_path):
-    with pytest.raises(CheckpointError, match=r'depths \[1, 2, 2, 1\].*--config'):
+    with pytest.raises(CheckpointError, match=r'depths \[1, 2, 2, 1\].*`config`'):
         convert(make('cls').state_dict(), tmp_path)
 
 
 @pytest.mark.parametrize('task, wrong', [('cls', 'seg'), ('seg', 'det')])
 def test_wrong_task_is_refused(task, wrong, tmp_path, configs):
     path = save(make(task).state_dict(), tmp_path)
-    with pytest.raises(CheckpointError, match=f'--task {wrong}: .* holds a '):
+    with pytest.raises(CheckpointError, match=f'`task`={wrong}: .* holds a '):
         official_to_mmdcls(path, wrong)
     with pytest.raises(CheckpointError, match='default_scope'):
         official_to_mmdcls(path, config=configs(wrong))

@@ -11,7 +11,7 @@ from skimage import data
 from mmdcls.apis.inference import make_inferencer
 from mmdcls.converters import write_checkpoint
 from mmdcls.deployment import ExportError, export
-from mmdcls.deployment.fold import reparameterize
+from mmdcls.deployment.fold import fold
 from mmdcls.deployment.network import model_outputs
 
 TASKS = [
@@ -103,7 +103,7 @@ def test_torchscript_and_torch_export_give_them_too(name, ending, tmp_path):
 def test_folded_checkpoint_is_exported_alike(tmp_path):
     config, checkpoint, model = mini_model('resnet', tmp_path)
     folded = tmp_path / 'folded.pth'
-    write_checkpoint(reparameterize(config, checkpoint).content, folded)
+    write_checkpoint(fold(config, checkpoint).content, folded)
     target = tmp_path / 'model.pt'
     export(config, folded, target, options={'model.backbone.deploy': True})
     images = photographs(2, 64, 64)
@@ -114,7 +114,7 @@ def test_folded_checkpoint_is_exported_alike(tmp_path):
 @pytest.mark.parametrize('name', ['convnext', 'resnet', 'upernet', 'cascade'])
 def test_inferencers_predict_alike_before_and_after_folding(name, tmp_path):
     config, checkpoint, _ = mini_model(name, tmp_path)
-    result = reparameterize(config, checkpoint)
+    result = fold(config, checkpoint)
     write_checkpoint(result.content, tmp_path / 'folded.pth')
     cfg = Config.fromfile(config)
     options = [option.removesuffix('=True') for option in result.options]

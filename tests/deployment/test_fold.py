@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.converters import write_checkpoint
 from mmdcls.deployment import fold as module
-from mmdcls.deployment.fold import reparameterize
+from mmdcls.deployment.fold import fold
 from mmdcls.errors import ConfigError
 from mmdcls.layers import DCLSConvNd, iter_dcls_layers
 
@@ -52,7 +52,7 @@ def write(cfg, tmp_path):
 @pytest.mark.parametrize('cfg', [pytest.param(cfg, id=name) for name, cfg in configs()])
 def test_loads_with_deploy_and_gives_equal_outputs(cfg, tmp_path, monkeypatch):
     config, trained, model = write(cfg, tmp_path)
-    result = reparameterize(config, trained)
+    result = fold(config, trained)
     assert result.difference <= 1e-5
     result.check()
     write_checkpoint(result.content, tmp_path / 'folded.pth')
@@ -83,7 +83,7 @@ def outputs(model, images):
 
 def test_nothing_of_mmdcls_is_left_in_a_resnet(tmp_path):
     config, trained, _ = mini_model('resnet', tmp_path)
-    result = reparameterize(config, trained)
+    result = fold(config, trained)
     assert (result.layers, result.norms) == (16, 20)
     names = [name for name in result.content['state_dict'] if 'bn' in name]
     assert not names
@@ -97,7 +97,7 @@ def test_nothing_of_mmdcls_is_left_in_a_resnet(tmp_path):
 
 def test_folding_changes_nothing_else(tmp_path):
     config, trained, model = write(mini_config('cls'), tmp_path)
-    folded = reparameterize(config, trained).content['state_dict']
+    folded = fold(config, trained).content['state_dict']
     for name, tensor in model.state_dict().items():
         if '.depthwise_conv.' not in name:
             assert torch.equal(folded[name], tensor), name
@@ -111,7 +111,7 @@ def test_positions_beyond_the_kernel_are_folded_as_they_are(tmp_path):
             tensor.normal_(0, 6)
     assert max(tensor.abs().max() for tensor in positions) > 9
     trained = save(model, tmp_path / 'beyond.pth')
-    result = reparameterize(config, trained)
+    result = fold(config, trained)
     result.check()
     cfg = Config.fromfile(config)
     cfg.model.backbone.deploy = True
@@ -128,26 +128,26 @@ def test_reads_the_names_of_a_compiled_model(tmp_path):
         f'_orig_mod.{name}': tensor for name, tensor in model.state_dict().items()
     }
     torch.save({'state_dict': state_dict}, tmp_path / 'compiled.pth')
-    folded = reparameterize(config, tmp_path / 'compiled.pth').content['state_dict']
+    folded = fold(config, tmp_path / 'compiled.pth').content['state_dict']
     assert torch.equal(folded['head.fc.bias'], state_dict['_orig_mod.head.fc.bias'])
 
 
 def test_what_cannot_be_folded_is_refused(tmp_path):
     config, trained, _ = write(mini_config('cls'), tmp_path)
-    result = reparameterize(config, trained)
+    result = fold(config, trained)
     write_checkpoint(result.content, tmp_path / 'folded.pth')
     with pytest.raises(CheckpointError, match='does not fit the model of'):
-        reparameterize(config, tmp_path / 'folded.pth')
+        fold(config, tmp_path / 'folded.pth')
     with pytest.raises(ConfigError, match='does not exist'):
-        reparameterize(tmp_path / 'absent.py', trained)
+        fold(tmp_path / 'absent.py', trained)
     (tmp_path / 'empty.py').write_text("default_scope = 'mmpretrain'")
     with pytest.raises(ConfigError, match=r"empty\.py' has no model"):
-        reparameterize(tmp_path / 'empty.py', trained)
+        fold(tmp_path / 'empty.py', trained)
     cfg = Config.fromfile(config)
     cfg.model.backbone.deploy = True
     cfg.dump(tmp_path / 'deployed.py')
     with pytest.raises(CheckpointError, match='no DCLS layer to fold'):
-        reparameterize(tmp_path / 'deployed.py', tmp_path / 'folded.pth')
+        fold(tmp_path / 'deployed.py', tmp_path / 'folded.pth')
 
 
 def test_folding_that_changes_the_features_is_refused(tmp_path, monkeypatch):
@@ -158,6 +158,6 @@ def test_folding_that_changes_the_features_is_refused(tmp_path, monkeypatch):
     config, trained, _ = write(mini_config('cls'), tmp_path)
     switch_to_deploy = module.switch_to_deploy
     monkeypatch.setattr(module, 'switch_to_deploy', spoil)
-    result = reparameterize(config, trained)
+    result = fold(config, trained)
     with pytest.raises(CheckpointError, match=r"trained\.pth' changes its features"):
         result.check()

@@ -1,6 +1,5 @@
 """A small classifier and mini robustness sets, and runs of tools/robustness.py."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -55,39 +54,19 @@ def write_model(folder, outputs=10, seed=0):
     return folder / 'config.py', folder / 'model.pth'
 
 
-def arguments(model, data_root, out, **options):
-    """The arguments of tools/robustness.py, as it parses them."""
-    config, checkpoint = model
-    defaults = dict(
-        config=str(config),
-        checkpoint=str(checkpoint),
-        benchmarks=None,
-        corruptions=None,
-        severities=None,
-        extra=False,
-        on_the_fly=False,
-        allow_missing=False,
-        allow_pickle=False,
-        batch_size=None,
-        input_size=None,
-        name='small',
-        compare=[],
-        out=str(out),
-        data_root=data_root and str(data_root),
-        work_dir=str(out / 'work_dir'),
-        amp=False,
-        launcher='none',
-        cfg_options={},
-    )
-    assert not set(options) - set(defaults)
-    return argparse.Namespace(**{**defaults, **options})
-
-
 def evaluate(model, data_root, out, **options):
-    """Run in this process and return the report's path."""
-    from mmdcls.robustness.run import run
+    """Run in this process as the tool does, and return the report's path."""
+    from mmdcls.apis.launch import load_config
+    from mmdcls.robustness.run import Settings, run
 
-    return run(arguments(model, data_root, out, **options))
+    def take(**defaults):
+        return {name: options.pop(name, value) for name, value in defaults.items()}
+
+    config, checkpoint = map(str, model)
+    cfg = load_config(config, **take(work_dir=str(out / 'work_dir'), cfg_options=None))
+    places = take(out=str(out), name='small', compare=[])
+    data_root = data_root and str(data_root)
+    return run(cfg, checkpoint, Settings(**options), data_root=data_root, **places)
 
 
 def evaluate_in_child(model, data_root, out, options):

@@ -79,8 +79,8 @@ def test_input_size_overrides_the_config():
     'pipeline, message',
     [
         ([], 'no test_dataloader.dataset.pipeline'),
-        ([dict(type='PackInputs')], 'give --input-size'),
-        ([dict(type='CenterCrop', crop_size=(224, 192))], 'give --input-size'),
+        ([dict(type='PackInputs')], 'give .input_size.'),
+        ([dict(type='CenterCrop', crop_size=(224, 192))], 'give .input_size.'),
     ],
     ids=['none', 'no size', 'not square'],
 )

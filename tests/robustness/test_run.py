@@ -1,5 +1,4 @@
 """A run's cells: resumed after kill -9, fingerprinted, and what is refused."""
-# ruff: noqa: F811  (fixtures are imported, and arguments are named after them)
 
 import json
 import multiprocessing
@@ -13,7 +12,6 @@ from helpers.robustness_runs import (
     FEW,
     FILES,
     SIZE,
-    arguments,
     evaluate,
     evaluate_in_child,
     read,
@@ -219,12 +217,10 @@ def test_mask_that_matches_no_class(sets, tmp_path):
     ids=['benchmark', 'corruption', 'checkpoint', 'compare'],
 )
 def test_bad_arguments(mini_sets, small_model, tmp_path, options, error, message):
-    from mmdcls.robustness.run import run
-
-    args = arguments(small_model, mini_sets, tmp_path)
-    vars(args).update(options)
+    config, checkpoint = small_model
+    model = config, options.pop('checkpoint', checkpoint)
     with pytest.raises(error, match=message):
-        run(args)
+        evaluate(model, mini_sets, tmp_path, **options)
 
 
 def test_scores_that_are_not_finite_are_refused(mini_sets, tmp_path):

@@ -16,7 +16,7 @@ from mmdcls.analysis.complexity import complexity_of_config
 from mmdcls.analysis.deployment_throughput import compare_deployed
 from mmdcls.analysis.throughput import Contender, Settings
 from mmdcls.deployment import export
-from mmdcls.deployment.fold import reparameterize
+from mmdcls.deployment.fold import fold
 from mmdcls.layers import DCLSConv2d, input_channels
 
 
@@ -47,7 +47,7 @@ def test_flops_are_counted(trained):
 
 def test_folding_is_checked(trained):
     _, config, checkpoint, _ = trained
-    result = reparameterize(config, checkpoint)
+    result = fold(config, checkpoint)
     result.check()
     assert result.layers == 4
 

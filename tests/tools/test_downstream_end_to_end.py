@@ -5,7 +5,6 @@ made of; only the data's folder, batch and image size differ from the configs, a
 length. Large models make large checkpoints, so each test removes its own.
 """
 
-import argparse
 import gc
 import shutil
 from pathlib import Path
@@ -92,14 +91,12 @@ def forget_visualizers():
 
 
 def read(config, data_root, work_dir, options):
-    args = argparse.Namespace(
-        config=str(config),
+    return load_config(
+        str(config),
         data_root=str(data_root),
         work_dir=str(work_dir),
         cfg_options=options,
-        launcher='none',
     )
-    return load_config(args)
 
 
 def fresh_runner(cfg, partial_checkpoint):

@@ -12,7 +12,7 @@ from helpers.trained_models import mini_model
 
 FORWARD = 'model_converters/official_to_mmdcls.py'
 BACK = 'model_converters/mmdcls_to_official.py'
-FOLD = 'model_converters/reparameterize.py'
+FOLD = 'model_converters/fold.py'
 
 
 class Hostile:
@@ -189,7 +189,7 @@ def test_flags_that_exclude_each_other(options, message, monkeypatch, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_reparameterize_says_how_to_use_the_result(monkeypatch, capsys, tmp_path):
+def test_fold_says_how_to_use_the_result(monkeypatch, capsys, tmp_path):
     config, checkpoint, _ = mini_model('resnet', tmp_path)
     target = tmp_path / 'folded.pth'
     run_in_process(monkeypatch, FOLD, config, checkpoint, target)
@@ -200,7 +200,7 @@ def test_reparameterize_says_how_to_use_the_result(monkeypatch, capsys, tmp_path
 
 
 @pytest.mark.parametrize('how', ['truncated', 'hostile', 'absent'])
-def test_reparameterize_refuses_bad_input_and_writes_nothing(how, classifier, tmp_path):
+def test_fold_refuses_bad_input_and_writes_nothing(how, classifier, tmp_path):
     checkpoint, config = classifier
     spoil, _, message = BAD_INPUT[how]
     spoil(checkpoint)
@@ -210,7 +210,7 @@ def test_reparameterize_refuses_bad_input_and_writes_nothing(how, classifier, tm
     assert files_in(tmp_path) == before
 
 
-def test_reparameterize_refuses_another_architecture(classifier, tmp_path):
+def test_fold_refuses_another_architecture(classifier, tmp_path):
     checkpoint, config = classifier
     target = tmp_path / 'folded.pth'
     assert_refuses('does not fit the model of', FOLD, config, checkpoint, target)

@@ -47,8 +47,8 @@ CASES = {
         'analysis_tools/benchmark.py config.py other.py --out other.py',
         SAME,
     ),
-    'reparameterize': (
-        'model_converters/reparameterize.py config.py model.pth link.pth',
+    'fold': (
+        'model_converters/fold.py config.py model.pth link.pth',
         SAME,
     ),
     'official_to_mmdcls': (

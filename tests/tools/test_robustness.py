@@ -1,5 +1,4 @@
 """tools/robustness.py: its numbers, its report, several processes, other tasks."""
-# ruff: noqa: F811  (fixtures are imported, and arguments are named after them)
 
 import os
 import shutil

@@ -12,9 +12,9 @@ def main() -> None:
     args = parser.parse_args()
 
     def convert():
-        from mmdcls.deployment.fold import reparameterize
+        from mmdcls.deployment.fold import fold
 
-        return reparameterize(args.config, args.src)
+        return fold(args.config, args.src)
 
     convert_file(parser, args.src, args.dst, convert)
 
