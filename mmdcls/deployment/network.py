@@ -7,8 +7,7 @@ from mmengine.config import ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
-from mmdcls.layers import input_channels
-from mmdcls.layers import convert_to_plain
+from mmdcls.layers import convert_to_plain, input_channels
 
 from .fold import switch_to_deploy
 

@@ -14,7 +14,7 @@ from mmdcls.layers import can_build_together, construct_kernels, iter_dcls_layer
 from mmdcls.layers.convert import convert_to_dcls
 from mmdcls.registry import MODELS
 
-from .convnext_block import ConvNeXtDCLSBlock
+from .convnext_block import can_run_fused, run_fused
 from .position_notice import PositionNotice
 
 
@@ -29,7 +29,8 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
 
     Activations stay in ``channels_last`` memory all the way, which is the layout
     that both the depthwise convolution and the pointwise layers run fastest in; the
-    normalised outputs are contiguous as the parent's are.
+    normalised outputs are contiguous as the parent's are. Blocks run in fewer passes
+    than the parent's (:func:`run_fused`) unless hooks are on what that leaves out.
 
     Args:
         arch: A name of ``ConvNeXt.arch_settings``, or a dict of ``depths`` and
@@ -92,9 +93,6 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
         super().__init__(arch=arch, **kwargs)
         self.with_cp = with_cp
         for stage in self.stages:
-            for block in stage:
-                # The parent's constructor leaves no choice of the class.
-                block.__class__ = ConvNeXtDCLSBlock
             convert_to_dcls(
                 stage,
                 select=r'depthwise_conv$',
@@ -124,7 +122,7 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
         outs = []
         for i, stage in enumerate(self.stages):
             x = self._downsample(self.downsample_layers[i], x)
-            for block, kernel in zip(stage, _kernels(stage), strict=True):
+            for block, kernel in zip(stage, _build_kernels(stage), strict=True):
                 x = self._run_block(block, x, kernel)
             if i in self.out_indices:
                 norm = getattr(self, f'norm{i}')
@@ -147,10 +145,10 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
         return x.contiguous(memory_format=torch.channels_last)
 
     def _run_block(self, block: nn.Module, x: Tensor, kernel: Tensor | None) -> Tensor:
-        built = {} if kernel is None else {'kernel': kernel}
+        call = [run_fused, block, x, kernel] if can_run_fused(block) else [block, x]
         if self.with_cp and torch.is_grad_enabled():
-            return cp.checkpoint(block, x, use_reentrant=False, **built)
-        return block(x, **built)
+            return cp.checkpoint(*call, use_reentrant=False)
+        return call[0](*call[1:])
 
     def train(self, mode: bool = True) -> ConvNeXtDCLS:
         """Set the mode and keep frozen stages in evaluation.
@@ -166,12 +164,14 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
             layer.switch_to_deploy()
 
 
-def _kernels(stage):
-    """The depthwise kernel of each block, where they can be built at once."""
-    if all(isinstance(block, ConvNeXtDCLSBlock) for block in stage):
+def _build_kernels(stage: nn.Sequential) -> list[Tensor | None]:
+    """Build the depthwise kernels of all blocks where it can be done at once.
+
+    Blocks with None build their own.
+    """
+    if all(map(can_run_fused, stage)):
         layers = [block.depthwise_conv for block in stage]
-        papers = all(block.is_the_papers() for block in stage)
-        if papers and can_build_together(layers):
+        if can_build_together(layers):
             return construct_kernels(layers)
     return [None] * len(stage)
 

@@ -1,76 +1,127 @@
-import copy
+import functools
 
 import pytest
 import torch
 from helpers.tolerances import assert_close
 from mmpretrain.models.backbones.convnext import ConvNeXtBlock
 from torch import nn
+from torch.nn.utils import prune
 
-from mmdcls.models.convnext_block import ConvNeXtDCLSBlock
+from mmdcls.models import ConvNeXtDCLS
+from mmdcls.models.convnext_block import can_run_fused, run_fused
+
+X = torch.randn(
+    8, 6, 9, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+)
 
 
-def make_blocks(dtype=torch.float64, **kwargs):
-    """A block of the parent and one of ours that has the same parameters."""
+def make_block(dtype=torch.float64, **kwargs):
     torch.manual_seed(0)
-    plain = ConvNeXtBlock(6, layer_scale_init_value=0.5, **kwargs).to(dtype)
-    ours = copy.deepcopy(plain)
-    ours.__class__ = ConvNeXtDCLSBlock
-    return plain, ours
+    return ConvNeXtBlock(6, **{'layer_scale_init_value': 0.5, **kwargs}).to(dtype)
 
 
-def run(block, x):
+def run(call, block, x):
     torch.manual_seed(1)  # of stochastic depth
-    output = block(x)
+    output = call(x)
     grads = torch.autograd.grad(output.square().sum(), [x, *block.parameters()])
     return output, grads
 
 
-@pytest.mark.parametrize(
-    'kwargs',
-    [
-        {},
-        dict(drop_path_rate=0.5),
-        dict(use_grn=True),
-        dict(linear_pw_conv=False),
-        dict(act_cfg=dict(type='GELU', approximate='tanh')),
-        dict(act_cfg=dict(type='ReLU')),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize('drop_path_rate', [0.0, 0.5])
 @pytest.mark.parametrize(
     'memory_format', [torch.contiguous_format, torch.channels_last]
 )
 @pytest.mark.parametrize('training', [True, False])
-def test_equals_the_parent(kwargs, memory_format, training):
-    plain, ours = make_blocks(**kwargs)
-    x = torch.randn(8, 6, 9, 5, dtype=torch.float64)
-    x = x.contiguous(memory_format=memory_format).requires_grad_()
+def test_equals_the_block(drop_path_rate, memory_format, training):
+    block = make_block(drop_path_rate=drop_path_rate).train(training)
+    assert can_run_fused(block)
+    fused = functools.partial(run_fused, block)
+    x = X.contiguous(memory_format=memory_format).requires_grad_()
     (expected, expected_grads), (actual, grads) = (
-        run(block.train(training), x) for block in (plain, ours)
+        run(call, block, x) for call in (block, fused)
     )
     assert_close(actual, expected, 'output')
     for one, other in zip(grads, expected_grads, strict=True):
         assert_close(one, other, 'gradient')
     with torch.no_grad():
-        assert_close(ours.eval()(x), plain.eval()(x), 'output')
+        assert_close(run_fused(block.eval(), x), block(x), 'output')
 
 
-def test_no_layer_scale():
-    plain = ConvNeXtBlock(6, layer_scale_init_value=0.0)
-    ours = copy.deepcopy(plain)
-    ours.__class__ = ConvNeXtDCLSBlock
-    x = torch.randn(2, 6, 9, 5)
-    assert_close(ours(x), plain(x), 'output')
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(use_grn=True),
+        dict(linear_pw_conv=False),
+        dict(act_cfg=dict(type='GELU', approximate='tanh')),
+        dict(act_cfg=dict(type='ReLU')),
+        dict(layer_scale_init_value=0.0),
+    ],
+    ids=str,
+)
+def test_blocks_of_another_kind_are_left_alone(kwargs):
+    assert not can_run_fused(make_block(**kwargs))
+
+
+HOOKS = (
+    'register_forward_hook',
+    'register_forward_pre_hook',
+    'register_full_backward_hook',
+    'register_full_backward_pre_hook',
+)
+
+
+@pytest.mark.parametrize('name', ['', 'pointwise_conv1', 'act', 'pointwise_conv2'])
+@pytest.mark.parametrize('hook', HOOKS)
+def test_hooks_are_heard(name, hook):
+    """Grad-CAM, profilers and pruning live by them."""
+    model = ConvNeXtDCLS(dict(depths=[1] * 4, channels=[4] * 4), kernel_count=2)
+    block = model.stages[0][0]
+    heard = []
+    handle = getattr(block.get_submodule(name), hook)(lambda *_: heard.append(1))
+    images = torch.randn(1, 3, 32, 32, requires_grad=True)
+    model(images)[0].sum().backward()
+    assert heard == [1]
+    handle.remove()
+    assert can_run_fused(block)
+    model(images)[0].sum().backward()
+    assert heard == [1]
+
+
+def test_global_hooks_are_heard():
+    block, heard = make_block(), []
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, *_: heard.append(type(module))
+    )
+    try:
+        assert not can_run_fused(block)
+    finally:
+        handle.remove()
+    assert can_run_fused(block)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        nn.utils.weight_norm,
+        nn.utils.parametrizations.weight_norm,
+        functools.partial(prune.l1_unstructured, name='weight', amount=0.5),
+    ],
+    ids=['weight_norm', 'parametrization', 'pruning'],
+)
+@pytest.mark.filterwarnings('ignore:.*weight_norm:FutureWarning')
+def test_weights_that_are_computed_are_computed_anew(change):
+    block = make_block()
+    change(block.pointwise_conv1)
+    assert not can_run_fused(block)
 
 
 def test_small_layer_scale_survives_half_precision():
     """1e-6, where ConvNeXt starts, is not a normal number of float16."""
-    plain, ours = make_blocks(torch.float32)
-    for block in (plain, ours):
-        nn.init.constant_(block.gamma, 1e-6)
+    block = make_block(torch.float32)
+    nn.init.constant_(block.gamma, 1e-6)
     x = torch.zeros(2, 6, 9, 5)
     with torch.autocast('cpu', torch.float16), torch.no_grad():
-        expected, actual = plain(x), ours(x)
+        expected, actual = block(x), run_fused(block, x)
     assert actual.dtype == expected.dtype == torch.float32
     torch.testing.assert_close(actual, expected, rtol=1e-3, atol=0)
 
@@ -82,8 +133,6 @@ def test_a_layer_that_was_swapped_is_run():
         def forward(self, x):
             return 2 * super().forward(x)
 
-    plain, ours = make_blocks()
-    for block in (plain, ours):
-        block.pointwise_conv1.__class__ = Doubled
-    x = torch.randn(2, 6, 9, 5, dtype=torch.float64)
-    assert_close(ours(x), plain(x), 'output')
+    block = make_block()
+    block.pointwise_conv1.__class__ = Doubled
+    assert not can_run_fused(block)
