@@ -14,6 +14,7 @@ from helpers.robustness_runs import evaluate, read
 from helpers.tool_runs import ROOT, assert_refuses
 
 from mmdcls.apis.inference import make_inferencer, predict
+from mmdcls.datasets.loading import UnreadableImageError
 from mmdcls.errors import ConfigError
 
 CLASSES = ('apple', 'pear')
@@ -88,7 +89,8 @@ def test_tools_name_what_is_no_whole_image(name, tmp_path):
     )
     assert_refuses(sentence, 'test.py', config, checkpoint, *common)
     inferencer = make_inferencer(config, checkpoint)
-    with pytest.raises(ConfigError, match=f"{name}' cannot be read as an image: "):
+    message = f"{name}' cannot be read as an image: "
+    with pytest.raises(UnreadableImageError, match=message):
         predict(inferencer, folder / 'pear' / name, tmp_path, 'picture')
     report = evaluate(
         (config, checkpoint), tmp_path / 'data', tmp_path / 'out', benchmarks=['clean']
