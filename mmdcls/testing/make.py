@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from mmdcls.errors import ArgumentError
+from mmdcls.errors import ArgumentError, MmdclsError
 
 from . import ade20k, coco, imagenet
 
@@ -26,6 +26,10 @@ MANIFEST = 'mini.json'
 # Raised whenever the images of a seed change.
 _VERSION = 1
 _TOOL = 'mmdcls make_mini'
+
+
+class MiniDataError(MmdclsError, OSError):
+    """Mini data that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,9 @@ def make_mini(
 
     Raises:
         ArgumentError: an unknown name, a negative seed or too few images.
-        FileExistsError: a folder is in the way that this function did not make, or
+        MiniDataError: a folder is in the way that this function did not make, or
             that holds files which it did not write; it is left as it is.
-        OSError: ``out_dir`` cannot be written to.
+        MiniDataError: ``out_dir`` cannot be written to.
     """
     names = list(dict.fromkeys(names))
     out_dir = Path(out_dir)
@@ -88,7 +92,7 @@ def make_mini(
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(
+        raise MiniDataError(
             f'out_dir {str(out_dir)!r} cannot be made: {error.strerror}'
         ) from error
     return [_make(out_dir, name, seed, counts[name], progress) for name in names]
@@ -134,9 +138,9 @@ def _make(
             (building / MANIFEST).write_text(json.dumps(manifest, indent=1))
             _move_into_place(building, place)
         except OSError as error:
-            if isinstance(error, FileExistsError):
+            if isinstance(error, MiniDataError):
                 raise
-            raise OSError(
+            raise MiniDataError(
                 f'mini data set {name} cannot be written to {str(place)!r}: {error}'
             ) from error
         finally:
@@ -204,13 +208,13 @@ def _refuse_foreign_folder(place: Path) -> None:
         return
     manifest = _read_manifest(place)
     if manifest is None:
-        raise FileExistsError(
+        raise MiniDataError(
             f'{str(place)!r} exists and was not made by make_mini: choose another '
             'out_dir, or move it away'
         )
     foreign = sorted(set(_hash(place)) - set(manifest.get('files', ())))
     if foreign:
-        raise FileExistsError(
+        raise MiniDataError(
             f'{str(place)!r} holds files that make_mini did not write (for instance '
             f'{foreign[0]!r}): move them away'
         )

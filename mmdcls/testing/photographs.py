@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from mmdcls.errors import MissingPackageError
+
 from .outlines import OUTLINES
 
 CREDITS = {
@@ -73,14 +75,14 @@ def load_photograph(name: str) -> np.ndarray:
         ``(height, width, 3)``, uint8, RGB. Shared between callers: not to be changed.
 
     Raises:
-        FileNotFoundError: the installed package does not ship the file.
+        MissingPackageError: the installed package does not ship the file.
     """
     if name in _SCIKIT_LEARN_PHOTOGRAPHS:
         package, source = 'scikit-learn', files('sklearn.datasets') / 'images' / name
     else:
         package, source = 'scikit-image', files('skimage') / 'data' / name
     if not source.is_file():
-        raise FileNotFoundError(
+        raise MissingPackageError(
             f'the installed {package} does not ship the photograph {name!r}, expected '
             f'at {source}'
         )

@@ -58,7 +58,6 @@ def test_text_is_made_plain_whatever_the_source(tmp_path, monkeypatch):
     'component',
     [
         'mmdcls.registry',
-        'mmdcls.layers.DCLSConv2d',
         'mmdcls.models.ConvNeXtDCLS',
         'mmdcls.engine.ClampPositionsHook',
         'mmdcls.datasets.Corrupt',

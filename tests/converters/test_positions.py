@@ -147,7 +147,7 @@ def test_positions_beyond_need_the_users_word(columns_first, tmp_path, config):
     total = sum(p.numel() for p in positions_of(official))
     message = (
         rf'{beyond} of {total} position coordinates beyond the kernel, by up to '
-        rf'{farthest:.2g} pixels, .*--clamp .*--no-clamp'
+        rf'{farthest:.2g} pixels, .*`clamp` .*`no_clamp`'
     )
     with pytest.raises(CheckpointError, match=message):
         convert(

@@ -68,5 +68,7 @@ def test_settings_of_the_wrapper_are_the_configs(tmp_path, launched):
 
 @pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
 def test_other_launchers_need_gpus(launcher):
-    with pytest.raises(ValueError, match=f"launcher={launcher} needs GPUs.*'pytorch'"):
+    with pytest.raises(
+        ValueError, match=f"`launcher`={launcher} needs GPUs.*'pytorch'"
+    ):
         join_processes(launcher, {})

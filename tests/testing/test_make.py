@@ -18,7 +18,9 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from sklearn.linear_model import LogisticRegression
 
+from mmdcls.errors import MissingPackageError
 from mmdcls.testing import ade20k, coco, imagenet, make_mini, photographs, scenes
+from mmdcls.testing.make import MiniDataError
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'make_mini.py'
 ADE_FOLDERS = {'train': 'training', 'val': 'validation'}
@@ -65,7 +67,7 @@ def test_photographs_come_from_the_packages_without_network(monkeypatch):
 
 
 def test_photograph_that_is_not_shipped():
-    with pytest.raises(FileNotFoundError, match="scikit-image.*'eagle.png'"):
+    with pytest.raises(MissingPackageError, match="scikit-image.*'eagle.png'"):
         photographs.load_photograph('eagle.png')
 
 
@@ -400,7 +402,7 @@ def test_what_the_tool_did_not_make_is_not_touched(tmp_path, kind):
     if kind == 'folder':
         (place / 'mini.json').write_text('{"tool": "another"}')
     before = hash_files(tmp_path)
-    with pytest.raises(FileExistsError, match='coco.*was not made by make_mini'):
+    with pytest.raises(MiniDataError, match='coco.*was not made by make_mini'):
         make_mini(tmp_path, ['ade20k', 'coco'], train=2, val=2)
     assert hash_files(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == ['coco']
@@ -409,7 +411,7 @@ def test_what_the_tool_did_not_make_is_not_touched(tmp_path, kind):
 def test_files_added_by_the_user_are_not_deleted(tmp_path):
     made = make_mini(tmp_path, ['ade20k'], train=2, val=1)[0]
     (made.folder / 'notes.txt').write_text('mine')
-    with pytest.raises(FileExistsError, match='notes.txt'):
+    with pytest.raises(MiniDataError, match='notes.txt'):
         make_mini(tmp_path, ['ade20k'], train=3, val=1)
     assert (made.folder / 'notes.txt').read_text() == 'mine'
 
@@ -435,7 +437,7 @@ def test_bad_arguments(tmp_path, arguments, message):
 )
 def test_read_only_folder(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(OSError, match='ade20k cannot be written'):
+    with pytest.raises(MiniDataError, match='ade20k cannot be written'):
         make_mini(tmp_path, ['ade20k'], train=1, val=1)
 
 
