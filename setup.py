@@ -46,8 +46,11 @@ EXTRAS_REQUIRE = {
         'safetensors>=0.4.3',
     ],
     'tests': [
+        'codespell>=2.4',
         'dcls>=0.1.1',
         'hypothesis>=6.100',
+        'mypy>=1.19',
+        'pre-commit>=4',
         'pytest>=8',
         'pytest-timeout>=2.3',
         'pytest-xdist>=3.5',
