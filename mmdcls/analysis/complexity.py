@@ -13,15 +13,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmdcls.errors import ArgumentError
-from mmdcls.layers import DCLSConvNd, input_channels
+from mmdcls.layers import convert_to_plain, input_channels
 
 # Height and width the papers of this field count each task at (Tables 1 to 4).
 DEFAULT_SHAPES = {'mmpretrain': (224, 224), 'mmseg': (512, 2048), 'mmdet': (800, 1280)}
 
 # As mmdet 2's dummy forward pass, which the printed detection FLOPs come from.
 PROPOSALS, MASK_PROPOSALS = 1000, 100
-
-_PLAIN = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
         shape: Height and width of the image.
     """
     # Without gradients: the counter hooks into those of what a layer is called with.
-    model = with_plain_convolutions(model).to('meta').requires_grad_(False)
+    model = convert_to_plain(copy.deepcopy(model).to('meta')).requires_grad_(False)
     # Not chained: mmpretrain's backbones return nothing here.
     model.eval()
     image = torch.empty(1, input_channels(model), *shape, device='meta')
@@ -96,34 +94,6 @@ def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
     if hasattr(model, 'data_preprocessor'):
         return _count(lambda: model(image, mode='tensor'))
     return _count(lambda: model(image))
-
-
-def with_plain_convolutions(model: nn.Module) -> nn.Module:
-    """A copy of ``model`` with PyTorch's convolutions in place of the DCLS layers.
-
-    Their weights are not those of the folded layers: it serves to count.
-    """
-    model = copy.deepcopy(model)
-    if isinstance(model, DCLSConvNd):
-        return _plain(model)
-    for name, layer in list(model.named_modules()):
-        if isinstance(layer, DCLSConvNd):
-            parent, _, child = name.rpartition('.')
-            setattr(model.get_submodule(parent), child, _plain(layer))
-    return model
-
-
-def _plain(layer: DCLSConvNd) -> nn.Module:
-    return _PLAIN[layer.spatial_dimensions](
-        layer.in_channels,
-        layer.out_channels,
-        layer.kernel_size,
-        layer.stride,
-        layer.padding,
-        groups=layer.groups,
-        bias=layer.bias is not None,
-        device='meta',
-    )
 
 
 def _count(run: Callable[[], object]) -> int:
