@@ -7,8 +7,12 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmdcls.errors import MmdclsError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff')
 IMAGE_SUFFIXES += ('.webp',)
@@ -60,10 +64,27 @@ def write_json(path: str | os.PathLike, content: object) -> None:
     write_text(path, json.dumps(content, indent=1) + '\n')
 
 
+def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
+    """Write a figure of Matplotlib as a PNG file, as :func:`written_whole` does.
+
+    Make figures as ``matplotlib.figure.Figure(...)``, not through pyplot: such a figure
+    needs no window system, whatever backend the user has chosen.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        OSError: If ``path`` cannot be written.
+    """
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format='png', dpi=120, bbox_inches='tight')
+    return Path(path)
+
+
 def markdown_table(header: Sequence, rows: Iterable[Sequence]) -> str:
     """A Markdown table; it ends in a line break."""
-    cells = [header, ['---'] * len(header), *rows]
-    return ''.join('| ' + ' | '.join(map(str, row)) + ' |\n' for row in cells)
+    head, *body = ('| ' + ' | '.join(map(str, row)) + ' |\n' for row in (header, *rows))
+    return ''.join([head, '|---' * len(header) + '|\n', *body])
 
 
 def markdown_facts(facts: dict) -> str:

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from mmdcls.command_line import ArgumentParser, add_cfg_options
 from mmdcls.configs import read_config
-from mmdcls.files import write_text
+from mmdcls.files import markdown_table, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 # What a watcher wants to see of mmengine's log.
@@ -215,14 +215,12 @@ def report(rows: list[dict], work_dir: Path, console: Console) -> None:
     """Print the scores, and write them as Markdown and JSON."""
     columns = ('task', 'score', 'trained', 'baseline', 'baseline is', 'minutes')
     table = Table(*columns)
-    lines = ['| ' + ' | '.join(columns) + ' |', '|---' * len(columns) + '|']
-    for row in rows:
-        cells = [str(row[column]) for column in columns]
-        table.add_row(*cells)
-        lines.append('| ' + ' | '.join(cells) + ' |')
+    cells = [[str(row[column]) for column in columns] for row in rows]
+    for row in cells:
+        table.add_row(*row)
     console.print(table)
-    write_text(work_dir / 'scores.md', '\n'.join(lines) + '\n')
-    write_text(work_dir / 'scores.json', json.dumps(rows, indent=2) + '\n')
+    write_text(work_dir / 'scores.md', markdown_table(columns, cells))
+    write_json(work_dir / 'scores.json', rows)
     for row in rows:
         print(f'Picture:    {row["picture"]}')
         print(f'Checkpoint: {row["checkpoint"]}')

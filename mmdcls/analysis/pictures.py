@@ -6,19 +6,15 @@ import os
 import tempfile
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use('Agg')
-
-import matplotlib.pyplot as plt
 import mmcv
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from mmengine.runner import Runner
 
 from mmdcls.apis.inference import read_image
 from mmdcls.datasets.loading import displayable, loading_of
-from mmdcls.files import written_whole
+from mmdcls.files import save_figure
 
 
 @torch.no_grad()
@@ -50,8 +46,8 @@ def draw_predictions(
         for index in chosen
     ]
     model = runner.model.eval()
-    figure, axes = plt.subplots(len(chosen), 3, figsize=(9, 2.6 * len(chosen)))
-    rows = np.atleast_2d(axes)
+    figure = Figure(figsize=(9, 2.6 * len(chosen)))
+    rows = figure.subplots(len(chosen), 3, squeeze=False)
     for row, index, image in zip(rows, chosen, images, strict=True):
         batch = runner.test_dataloader.collate_fn([dataset[int(index)]])
         sample = model.test_step(batch)[0].cpu()
@@ -62,7 +58,7 @@ def draw_predictions(
             axis.imshow(picture)
             axis.set_axis_off()
     titles = ('input', 'ground truth', 'prediction')
-    for axis, title in zip(np.atleast_2d(axes)[0], titles, strict=True):
+    for axis, title in zip(rows[0], titles, strict=True):
         axis.set_title(title)
     return save_figure(figure, filename)
 
@@ -76,12 +72,3 @@ def _draw(runner, image, sample, score_thr, **only):
             'picture', image, sample, show=False, out_file=out_file, **options, **only
         )
         return mmcv.imread(out_file, channel_order='rgb')
-
-
-def save_figure(figure: plt.Figure, filename: str | os.PathLike) -> Path:
-    """Write and close a figure; a file that exists is replaced only when done."""
-    path = Path(filename)
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format='png', dpi=120, bbox_inches='tight')
-    plt.close(figure)
-    return path

@@ -8,9 +8,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmdcls.errors import MmdclsError
+from matplotlib.figure import Figure
 
-from .pictures import save_figure
+from mmdcls.errors import MmdclsError
+from mmdcls.files import save_figure
 
 _SPEED = re.compile(r'positions/(.+)/speed')
 
@@ -84,9 +85,8 @@ def plot_positions(log: PositionLog, filename: str | os.PathLike) -> Path:
     Returns:
         The file's path.
     """
-    import matplotlib.pyplot as plt
-
-    figure, (speeds, rates) = plt.subplots(1, 2, figsize=(11, 4))
+    figure = Figure(figsize=(11, 4))
+    speeds, rates = figure.subplots(1, 2)
     for owner, values in log.speeds.items():
         label = owner.removeprefix('backbone.').removesuffix('.depthwise_conv')
         speeds.plot(*zip(*sorted(values.items()), strict=True), label=label)

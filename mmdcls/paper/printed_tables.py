@@ -268,7 +268,6 @@ TABLE_4 = Table(
     },
 )
 
-_ROBUSTNESS = 'configs/robustness/convnext-{}_robustness.py'
 _COLUMNS_5 = (
     FLOPS,
     PARAMETERS,
@@ -293,12 +292,12 @@ TABLE_5 = Table(
         _COLUMNS_5,
         {
             'ResNet-50': 'mmpretrain::resnet/resnet50_8xb32_in1k.py',
-            'ConvNeXt-T': _ROBUSTNESS.format('tiny'),
-            'ConvNeXt-dcls-T': _ROBUSTNESS.format('dcls-tiny'),
-            'ConvNeXt-S': _ROBUSTNESS.format('small'),
-            'ConvNeXt-dcls-S': _ROBUSTNESS.format('dcls-small'),
-            'ConvNeXt-B': _ROBUSTNESS.format('base'),
-            'ConvNeXt-dcls-B': _ROBUSTNESS.format('dcls-base'),
+            'ConvNeXt-T': f'mmpretrain::convnext/convnext-tiny{_CONVNEXT}',
+            'ConvNeXt-dcls-T': f'{_IMAGENET}convnext-dcls-tiny{_CONVNEXT}',
+            'ConvNeXt-S': f'mmpretrain::convnext/convnext-small{_CONVNEXT}',
+            'ConvNeXt-dcls-S': f'{_IMAGENET}convnext-dcls-small{_CONVNEXT}',
+            'ConvNeXt-B': f'mmpretrain::convnext/convnext-base{_CONVNEXT}',
+            'ConvNeXt-dcls-B': f'{_IMAGENET}convnext-dcls-base{_CONVNEXT}',
         },
     ),
 )

@@ -13,6 +13,7 @@ from mmengine.hub import get_config
 from mmdcls.analysis.complexity import Complexity, complexity_of_config
 from mmdcls.checkpoints.embedded_config import parse_config
 from mmdcls.errors import MmdclsError
+from mmdcls.files import markdown_table
 from mmdcls.robustness.report import ReportError, read
 
 from .printed_tables import Column, Row, Table
@@ -263,23 +264,23 @@ def to_markdown(table: Table, filled: dict) -> str:
     titles = ['Model']
     for column in table.columns:
         titles += [f'{column.title}, paper', 'ours']
-    lines = [
-        f'**Table {table.number}.** {table.title}',
-        '',
-        '| ' + ' | '.join(titles) + ' |',
-        '|---' * len(titles) + '|',
-    ]
+    rows = []
     for row, values in zip(table.rows, filled['rows'], strict=True):
         cells = [_link(row)]
         for column in table.columns:
             cells.append(_paper_cell(column, row, values['paper']))
             cells.append(_our_cell(column, values['ours']))
-        lines.append('| ' + ' | '.join(cells) + ' |')
+        rows.append(cells)
     notes = [
         _note(row, values)
         for row, values in zip(table.rows, filled['rows'], strict=True)
     ]
-    return '\n'.join([*lines, '', *filter(None, notes)]).rstrip() + '\n'
+    lines = [
+        f'**Table {table.number}.** {table.title}\n',
+        markdown_table(titles, rows),
+        *filter(None, notes),
+    ]
+    return '\n'.join(lines).rstrip() + '\n'
 
 
 def _link(row: Row) -> str:

@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdcls.analysis.pictures import save_figure
+from matplotlib.figure import Figure
+
+from mmdcls.files import save_figure
 
 from .report import primary_scores
 
@@ -25,8 +27,6 @@ def plot(reports: Sequence[dict], filename: Path) -> Path:
         reports: The first one decides which panels there are.
         filename: The PNG file to write.
     """
-    import matplotlib.pyplot as plt
-
     task = reports[0]['task']
     reports = [report for report in reports if report['task'] == task]
     panels = [
@@ -40,15 +40,9 @@ def plot(reports: Sequence[dict], filename: Path) -> Path:
         return _plot_bars(reports, filename)
     rows = math.ceil(len(panels) / _COLUMNS)
     columns = min(_COLUMNS, len(panels))
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(2.6 * columns + 0.6, 2.0 * rows + 0.8),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout='constrained',
-    )
+    size = (2.6 * columns + 0.6, 2.0 * rows + 0.8)
+    figure = Figure(figsize=size, layout='constrained')
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     score = None if task == 'classification' else primary_scores(reports[0])[0]
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
@@ -84,15 +78,14 @@ def _draw_line(axis, report, benchmark, corruption, score, style) -> None:
 
 
 def _plot_bars(reports: Sequence[dict], filename: Path) -> Path:
-    import matplotlib.pyplot as plt
-
     key = (
         'top1'
         if reports[0]['task'] == 'classification'
         else primary_scores(reports[0])[0]
     )
     names = list(reports[0]['benchmarks'])
-    figure, axis = plt.subplots(figsize=(5, 3), layout='constrained')
+    figure = Figure(figsize=(5, 3), layout='constrained')
+    axis = figure.subplots()
     width = 0.8 / len(reports)
     for i, report in enumerate(reports):
         heights = [report['benchmarks'].get(name, {}).get(key, 0) for name in names]

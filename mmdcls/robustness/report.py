@@ -1,4 +1,4 @@
-"""Robustness reports: averages of a run's cells, as JSON, Markdown and a plot."""
+"""Robustness reports: averages of a run's cells, as JSON and as a Markdown table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmdcls.errors import MmdclsError
 from mmdcls.evaluation import corruption_error
-from mmdcls.files import write_text
+from mmdcls.files import markdown_table
 
 from .cells import Cell
 
@@ -144,23 +144,6 @@ def files(path: Path) -> tuple[Path, Path, Path]:
     return path, path.with_suffix('.md'), path.with_suffix('.png')
 
 
-def write(path: Path, summary: dict, others: Sequence[dict] = ()) -> None:
-    """Write a report with its Markdown table and its plot, named alike.
-
-    Args:
-        path: The JSON file.
-        summary: What :func:`summarize` gave.
-        others: Reports of other models, for the table and the plot.
-    """
-    from .plot import plot
-
-    reports = [summary, *others]
-    path, table, picture = files(path)
-    write_text(path, json.dumps(summary, indent=1) + '\n')
-    write_text(table, to_markdown(reports))
-    plot(reports, picture)
-
-
 def to_markdown(reports: Sequence[dict]) -> str:
     """Write reports as a table: Table 5's form, or scores under corruption.
 
@@ -169,35 +152,29 @@ def to_markdown(reports: Sequence[dict]) -> str:
     """
     task = reports[0]['task']
     reports = [report for report in reports if report['task'] == task]
-    lines = _table5(reports) if task == 'classification' else _score_table(reports)
+    table = _table5(reports) if task == 'classification' else _score_table(reports)
     notes = [note for report in reports for note in _notes(report)]
-    return '\n'.join([*lines, '', *notes]).rstrip() + '\n'
+    return '\n'.join([table, *notes]).rstrip() + '\n'
 
 
-def _table5(reports: Sequence[dict]) -> list[str]:
-    lines = [
-        '| Model | FLOPs (G) / Params (M) | ' + ' | '.join(_COLUMNS) + ' |',
-        '|---' * (len(_COLUMNS) + 2) + '|',
-    ]
+def _table5(reports: Sequence[dict]) -> str:
+    rows = []
     for report in reports:
         flops = None if report['flops'] is None else report['flops'] / 1e9
         size = f'{_number(flops)} / {_number(report["parameters"] / 1e6)}'
-        row = [report['model'], size, *_row(report)]
-        lines.append('| ' + ' | '.join(row) + ' |')
+        rows.append([report['model'], size, *_row(report)])
     for model, size, *scores in PAPER_ROWS:
         mean, mce = (f'{scores[1]:.1f}', '–')
         if model == 'ResNet-50':
             mean, mce = mce, mean
         others = [f'{score:.1f}' for score in scores[2:]]
         row = [f'{model} (paper)', size, f'{scores[0]:.1f}', mean, *others, mce, '–']
-        lines.append('| ' + ' | '.join(row) + ' |')
-    return [
-        *lines,
-        '',
-        'Clean, A, R, SK: top-1 accuracy in %. C, C̄: mean top-1 error in % over '
+        rows.append(row)
+    return markdown_table(['Model', 'FLOPs (G) / Params (M)', *_COLUMNS], rows) + (
+        '\nClean, A, R, SK: top-1 accuracy in %. C, C̄: mean top-1 error in % over '
         'corruptions and severities. mCE, relative mCE: errors on C divided by '
-        "AlexNet's, in %. The paper prints ResNet-50's mCE in its column C.",
-    ]
+        "AlexNet's, in %. The paper prints ResNet-50's mCE in its column C.\n"
+    )
 
 
 def _row(report: dict) -> list[str]:
@@ -216,8 +193,8 @@ def _row(report: dict) -> list[str]:
     return [cells[column] for column in _COLUMNS]
 
 
-def _score_table(reports: Sequence[dict]) -> list[str]:
-    lines = ['| Model | Score | Clean | mPC | rPC (%) | cells |', '|---' * 6 + '|']
+def _score_table(reports: Sequence[dict]) -> str:
+    rows = []
     for report in reports:
         benchmarks = report['benchmarks']
         clean, corrupted = benchmarks.get('clean', {}), benchmarks.get('c', {})
@@ -228,15 +205,14 @@ def _score_table(reports: Sequence[dict]) -> list[str]:
                 _number(clean.get(name), 3),
                 _number(corrupted.get('mPC', {}).get(name), 3),
                 _number(corrupted.get('rPC', {}).get(name)),
-                str(corrupted.get('cells', '–')),
+                corrupted.get('cells', '–'),
             ]
-            lines.append('| ' + ' | '.join(row) + ' |')
-    return [
-        *lines,
-        '',
-        'mPC: mean over 15 corruptions and 5 severities (75 cells); rPC: mPC in % of '
-        'clean.',
-    ]
+            rows.append(row)
+    header = ['Model', 'Score', 'Clean', 'mPC', 'rPC (%)', 'cells']
+    return markdown_table(header, rows) + (
+        '\nmPC: mean over 15 corruptions and 5 severities (75 cells); rPC: mPC in % of '
+        'clean.\n'
+    )
 
 
 def primary_scores(report: dict) -> list[str]:

@@ -22,12 +22,13 @@ from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.datasets.corruptions import SEVERITIES
 from mmdcls.engine.cpu_runner import join_processes
 from mmdcls.errors import ConfigError
-from mmdcls.files import refuse_overwriting
+from mmdcls.files import refuse_overwriting, write_json, write_text
 from mmdcls.layers import input_channels
 
 from . import classification, downstream, report
 from .cells import Cell, CellStore, file_digest, fingerprint, list_cells
 from .evaluate import CellRunner
+from .plot import plot
 
 TASKS = {
     'mmpretrain': classification,
@@ -164,8 +165,22 @@ def run(
             on_the_fly=settings.on_the_fly,
             outputs=task.outputs,
         )
-        report.write(path, report.summarize(facts, results, missing), others)
+        write_report(path, [report.summarize(facts, results, missing), *others])
     return path
+
+
+def write_report(path: Path, reports: Sequence[dict]) -> None:
+    """Write a report with its Markdown table and its plot, named alike.
+
+    Args:
+        path: The JSON file.
+        reports: What :func:`.report.summarize` gave, then the reports of other models
+            for the table and the plot.
+    """
+    path, table, picture = report.files(path)
+    write_json(path, reports[0])
+    write_text(table, report.to_markdown(reports))
+    plot(reports, picture)
 
 
 def _choose_cells(settings: Settings, task) -> list[Cell]:

@@ -1,8 +1,8 @@
 import json
 
-import matplotlib.pyplot as plt
 import pytest
 from helpers.engine_runs import run
+from matplotlib.figure import Figure
 
 from mmdcls.analysis.position_plot import LogError, plot_positions, read_position_log
 
@@ -59,10 +59,16 @@ def test_draws_every_tensor_and_the_schedule(tmp_path, monkeypatch):
     for step in (1, 2, 3):
         entries += [speed(step, step / 10), speed(step, step / 20, 'stages.1.conv')]
     write_log(tmp_path, '20240101_000000', entries)
-    monkeypatch.setattr(plt, 'close', lambda figure: None)
+    drawn = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(
+        Figure,
+        'savefig',
+        lambda figure, *a, **k: drawn.append(figure) or savefig(figure, *a, **k),
+    )
     path = plot_positions(read_position_log(tmp_path), tmp_path / 'a' / 'b.png')
     assert path.read_bytes().startswith(b'\x89PNG')
-    speeds, rates = plt.gcf().axes
+    speeds, rates = drawn[0].axes
     curves = {line.get_label(): list(line.get_ydata()) for line in speeds.lines}
     assert curves == {
         'conv': pytest.approx([0.1, 0.2, 0.3]),

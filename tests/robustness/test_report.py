@@ -8,6 +8,7 @@ from PIL import Image
 
 from mmdcls.robustness import Cell
 from mmdcls.robustness import report as robustness
+from mmdcls.robustness.run import write_report
 
 FACTS = dict(model='mine', parameters=28_600_000, flops=4_960_000_000, on_the_fly=False)
 
@@ -82,7 +83,7 @@ def test_report_is_written_and_read(kind, classifier, detector, tmp_path):
         dict(FACTS, task='classification'), {Cell('clean'): top1(80.0)}
     )
     path = tmp_path / 'out/robustness.json'
-    robustness.write(path, report, [dict(report, model='other')])
+    write_report(path, [report, dict(report, model='other')])
     assert robustness.read(path) == json.loads(json.dumps(report))
     assert '| other |' in path.with_suffix('.md').read_text()
     pixels = np.asarray(Image.open(path.with_suffix('.png')).convert('RGB'))

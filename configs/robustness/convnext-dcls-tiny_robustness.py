@@ -1,5 +1,0 @@
-# Table 5's ConvNeXt with DCLS.
-_base_ = [
-    '../imagenet/convnext-dcls-tiny_32xb128_in1k.py',
-    './_base_/folders.py',
-]

@@ -1,5 +1,0 @@
-# Table 5's baseline: mmpretrain's ConvNeXt, for its published weights.
-_base_ = [
-    'mmpretrain::convnext/convnext-small_32xb128_in1k.py',
-    './_base_/folders.py',
-]
