@@ -8,6 +8,8 @@ not.
 import torch
 from torch import Tensor
 
+from mmdcls.errors import ArgumentError
+
 from .gpu import is_interpreted, refusal
 from .layout import format_of
 from .tf32 import allows_tf32
@@ -33,17 +35,17 @@ def can_run(
     interpreter takes CPU tensors instead.
 
     Raises:
-        ImportError: If Triton is missing and ``raise_error`` is set.
-        ValueError: If it refuses these tensors and ``raise_error`` is set.
+        MissingPackageError: If Triton is missing and ``raise_error`` is set.
+        ArgumentError: If it refuses these tensors and ``raise_error`` is set.
     """
     error = refusal('toeplitz', x, DTYPES, capability=(8, 0))
     if error is None and kernel_size[1] > LARGEST_WIDTH:
-        error = ValueError(
+        error = ArgumentError(
             f"backend 'toeplitz' accepts kernels of up to {LARGEST_WIDTH} columns, got "
             f'{kernel_size[1]}.'
         )
     if error is None and x.dtype == torch.float32 and not _may_round():
-        error = ValueError(
+        error = ArgumentError(
             "backend 'toeplitz' accepts float32 only where TF32 is allowed, and "
             "torch.backends.cudnn.conv.fp32_precision is not 'tf32'."
         )

@@ -31,8 +31,8 @@ def can_run(
     the environment, Triton's interpreter takes CPU tensors instead.
 
     Raises:
-        ImportError: If Triton is missing and ``raise_error`` is set.
-        ValueError: If it refuses these tensors and ``raise_error`` is set.
+        MissingPackageError: If Triton is missing and ``raise_error`` is set.
+        ArgumentError: If it refuses these tensors and ``raise_error`` is set.
     """
     error = refusal('triton', x, DTYPES)
     if error is not None and raise_error:
