@@ -59,7 +59,7 @@ def to_sizes(
 
 
 def check_one_of(name: str, value: str, accepted: Sequence[str]) -> None:
-    """Raise a ValueError that lists what is accepted if ``value`` is not in it."""
+    """Raise an ArgumentError that lists what is accepted if ``value`` is not."""
     if value not in accepted:
         raise ArgumentError(
             f'{name}={value!r} is unknown; accepted are {tuple(accepted)}'

@@ -83,7 +83,7 @@ def convert_to_dcls(
                 position_init=position_init,
                 backend=backend,
             )
-        except ValueError as error:
+        except ArgumentError as error:
             raise ArgumentError(f'{name or "model"}: {error}') from error
         layers[convolution] = layer
         if key is not None:

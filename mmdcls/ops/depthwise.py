@@ -47,7 +47,7 @@ def depthwise_conv2d(
             ``x``.
         ArgumentError: If a shape, device, padding or backend name is not as above, or
             the named backend cannot run; the message says why.
-        ImportError: If the named backend needs a package that is not installed.
+        MissingPackageError: If the named backend needs a package that is not installed.
     """
     x, weight, bias = _autocast(x, weight, bias)
     padding = _pair(padding)

@@ -27,7 +27,8 @@ def construct_kernel(
     for index in itertools.product(*map(range, batch)):
         kernel = torch.zeros(kernel_size, dtype=torch.float64)
         for element in range(weight.shape[-1]):
-            where = (slice(None), *index, element)
+            one = (*index, element)
+            where = (slice(None), *one)
             position = [
                 p + size // 2
                 for p, size in zip(positions[where], kernel_size, strict=True)
@@ -40,7 +41,7 @@ def construct_kernel(
             else:
                 width = 0.27 + sigma[where].double().abs()
                 spread = _gaussian(position, width, kernel_size)
-            kernel = kernel + weight[(*index, element)] * spread  # eq. 14
+            kernel = kernel + weight[one] * spread  # eq. 14
         kernels.append(kernel)
     return torch.stack(kernels).reshape(*batch, *kernel_size)
 

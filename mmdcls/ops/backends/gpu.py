@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmdcls.errors import ArgumentError, MissingPackageError, MmdclsError
+
 
 def is_interpreted() -> bool:
     """Whether Triton's interpreter stands in for a GPU, on CPU tensors."""
@@ -24,7 +26,7 @@ def refusal(
     x: Tensor,
     dtypes: Sequence[torch.dtype],
     capability: tuple[int, int] = (0, 0),
-) -> Exception | None:
+) -> MmdclsError | None:
     """Why a Triton backend cannot take tensors such as ``x``; None if it can.
 
     Args:
@@ -35,21 +37,21 @@ def refusal(
     """
     device = 'cpu' if is_interpreted() else 'cuda'
     if not has_triton():
-        return ImportError(
+        return MissingPackageError(
             f"backend {backend!r} needs the package 'triton', which is not installed."
         )
     if x.device.type != device:
-        return ValueError(
+        return ArgumentError(
             f'backend {backend!r} accepts tensors on {device} only, got one on '
             f'{x.device}.'
         )
     if x.dtype not in dtypes:
         accepted = ', '.join(str(dtype) for dtype in dtypes)
-        return ValueError(
+        return ArgumentError(
             f'backend {backend!r} accepts {accepted} only, got {x.dtype}.'
         )
     if device == 'cuda' and torch.cuda.get_device_capability(x.device) < capability:
-        return ValueError(
+        return ArgumentError(
             f'backend {backend!r} needs a GPU of compute capability '
             f'{".".join(map(str, capability))}; {torch.cuda.get_device_name(x.device)} '
             f'has {".".join(map(str, torch.cuda.get_device_capability(x.device)))}.'

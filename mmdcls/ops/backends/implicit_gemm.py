@@ -11,6 +11,8 @@ import importlib.util
 import torch
 from torch import Tensor
 
+from mmdcls.errors import ArgumentError, MissingPackageError, MmdclsError
+
 _EXTENSION = 'depthwise_conv2d_implicit_gemm'
 
 
@@ -27,21 +29,21 @@ def can_run(
     kernels and the padding that keeps the size.
 
     Raises:
-        ImportError: If the extension is missing and ``raise_error`` is set.
-        ValueError: If it refuses these tensors and ``raise_error`` is set.
+        MissingPackageError: If the extension is missing and ``raise_error`` is set.
+        ArgumentError: If it refuses these tensors and ``raise_error`` is set.
     """
-    error = None
+    error: MmdclsError | None = None
     if importlib.util.find_spec(_EXTENSION) is None:
-        error = ImportError(
+        error = MissingPackageError(
             f"backend 'implicit_gemm' needs the extension '{_EXTENSION}', which is "
             'not installed.'
         )
     elif x.device.type != 'cuda':
-        error = ValueError(
+        error = ArgumentError(
             f"backend 'implicit_gemm' accepts CUDA tensors only, got one on {x.device}."
         )
     elif x.dtype not in (torch.float32, torch.float16):
-        error = ValueError(
+        error = ArgumentError(
             "backend 'implicit_gemm' accepts torch.float32 and torch.float16 only, got "
             f'{x.dtype}.'
         )
@@ -50,7 +52,7 @@ def can_run(
         or kernel_size[0] % 2 == 0
         or any(p != k // 2 for p, k in zip(padding, kernel_size, strict=True))
     ):
-        error = ValueError(
+        error = ArgumentError(
             "backend 'implicit_gemm' accepts odd square kernels with padding "
             f'kernel_size // 2 only, got kernel size {tuple(kernel_size)} with padding '
             f'{tuple(padding)}.'

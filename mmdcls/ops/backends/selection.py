@@ -27,8 +27,8 @@ def choose_backend(
             entry, ``'aten'`` does.
 
     Raises:
-        ValueError: If the named backend cannot run; the message says why.
-        ImportError: If the named backend needs a package that is not installed.
+        ArgumentError: If the named backend cannot run; the message says why.
+        MissingPackageError: If the named backend needs a package that is not installed.
     """
     if backend != 'auto':
         BACKENDS[backend].can_run(operation, x, kernel_size, padding, raise_error=True)

@@ -8,10 +8,12 @@ not.
 import torch
 from torch import Tensor
 
+from mmdcls.errors import ArgumentError
+
+from .correlation import correlation_shape, make_operations
 from .gpu import is_interpreted, refusal
 from .layout import format_of
 from .tf32 import allows_tf32
-from .triton import correlation_shape
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -33,17 +35,17 @@ def can_run(
     interpreter takes CPU tensors instead.
 
     Raises:
-        ImportError: If Triton is missing and ``raise_error`` is set.
-        ValueError: If it refuses these tensors and ``raise_error`` is set.
+        MissingPackageError: If Triton is missing and ``raise_error`` is set.
+        ArgumentError: If it refuses these tensors and ``raise_error`` is set.
     """
     error = refusal('toeplitz', x, DTYPES, capability=(8, 0))
     if error is None and kernel_size[1] > LARGEST_WIDTH:
-        error = ValueError(
+        error = ArgumentError(
             f"backend 'toeplitz' accepts kernels of up to {LARGEST_WIDTH} columns, got "
             f'{kernel_size[1]}.'
         )
     if error is None and x.dtype == torch.float32 and not _may_round():
-        error = ValueError(
+        error = ArgumentError(
             "backend 'toeplitz' accepts float32 only where TF32 is allowed, and "
             "torch.backends.cudnn.conv.fp32_precision is not 'tf32'."
         )
@@ -52,39 +54,11 @@ def can_run(
     return error is None
 
 
-def forward(
-    x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
-) -> Tensor:
-    """Depthwise convolution; the result has the memory format of ``x``."""
-    return correlate(x, weight, bias, list(padding), False)
-
-
-def grad_input(
-    grad_output: Tensor,
-    weight: Tensor,
-    input_size: tuple[int, int],
-    padding: tuple[int, int],
-) -> Tensor:
-    """Gradient of the input; it has the memory format of ``grad_output``."""
-    margins = [k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)]
-    return correlate(grad_output, weight, None, margins, True)
-
-
-def grad_weight(
-    x: Tensor,
-    grad_output: Tensor,
-    kernel_size: tuple[int, int],
-    padding: tuple[int, int],
-) -> Tensor:
-    """Gradient of the weight."""
-    return correlate_sum(x, grad_output, list(padding))
-
-
 @torch.library.custom_op('mmdcls::toeplitz_correlate', mutates_args=())
 def correlate(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: list[int], flip: bool
 ) -> Tensor:
-    """Correlate each channel of ``x`` with its kernel, as ``triton.correlate`` does."""
+    """Correlate maps with kernels; arguments as in :func:`.make_operations`."""
     from .toeplitz_kernels import launch
 
     out = x.new_empty(correlation_shape(x, weight, padding))
@@ -92,15 +66,9 @@ def correlate(
     return out.contiguous(memory_format=format_of(x))
 
 
-@correlate.register_fake
-def _empty_correlation(x, weight, bias, padding, flip):
-    shape = correlation_shape(x, weight, padding)
-    return x.new_empty(shape).contiguous(memory_format=format_of(x))
-
-
 @torch.library.custom_op('mmdcls::toeplitz_correlate_sum', mutates_args=())
 def correlate_sum(x: Tensor, grad_output: Tensor, padding: list[int]) -> Tensor:
-    """Gradient of the weight, as ``triton.correlate_sum`` gives it."""
+    """Compute the gradient of the weight; arguments as in :func:`.make_operations`."""
     from .toeplitz_kernels import launch_sum
 
     kernel_size = correlation_shape(x, grad_output, padding)[2:]
@@ -108,10 +76,7 @@ def correlate_sum(x: Tensor, grad_output: Tensor, padding: list[int]) -> Tensor:
     return parts.sum((0, 3)).unsqueeze(1).to(x.dtype)
 
 
-@correlate_sum.register_fake
-def _empty_sum(x, grad_output, padding):
-    _, channels, height, width = correlation_shape(x, grad_output, padding)
-    return x.new_empty((channels, 1, height, width))
+forward, grad_input, grad_weight = make_operations(correlate, correlate_sum)
 
 
 def _may_round():

@@ -1,14 +1,13 @@
 """Depthwise convolution by an exact Triton kernel, for CUDA devices.
 
-One kernel serves all three operations, each of which correlates maps with kernels: the
-input with the weight, the output gradient with the flipped weight, and the input with
-the output gradient of its own image. It works on channels_last maps, converts those
+One kernel serves all three operations. It works on channels_last maps, converts those
 that are not, and sums in float32 (float64 for float64) without tensor cores.
 """
 
 import torch
 from torch import Tensor
 
+from .correlation import correlation_shape, make_operations
 from .gpu import refusal
 from .layout import format_of
 
@@ -31,8 +30,8 @@ def can_run(
     the environment, Triton's interpreter takes CPU tensors instead.
 
     Raises:
-        ImportError: If Triton is missing and ``raise_error`` is set.
-        ValueError: If it refuses these tensors and ``raise_error`` is set.
+        MissingPackageError: If Triton is missing and ``raise_error`` is set.
+        ArgumentError: If it refuses these tensors and ``raise_error`` is set.
     """
     error = refusal('triton', x, DTYPES)
     if error is not None and raise_error:
@@ -40,52 +39,11 @@ def can_run(
     return error is None
 
 
-def forward(
-    x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
-) -> Tensor:
-    """Depthwise convolution; the result has the memory format of ``x``."""
-    return correlate(x, weight, bias, list(padding), False)
-
-
-def grad_input(
-    grad_output: Tensor,
-    weight: Tensor,
-    input_size: tuple[int, int],
-    padding: tuple[int, int],
-) -> Tensor:
-    """Gradient of the input; it has the memory format of ``grad_output``."""
-    margins = [k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)]
-    return correlate(grad_output, weight, None, margins, True)
-
-
-def grad_weight(
-    x: Tensor,
-    grad_output: Tensor,
-    kernel_size: tuple[int, int],
-    padding: tuple[int, int],
-) -> Tensor:
-    """Gradient of the weight."""
-    return correlate_sum(x, grad_output, list(padding))
-
-
 @torch.library.custom_op('mmdcls::depthwise_correlate', mutates_args=())
 def correlate(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: list[int], flip: bool
 ) -> Tensor:
-    """Correlate each channel of ``x`` with its kernel.
-
-    Args:
-        x: Maps, (N, C, H, W).
-        weight: One kernel a channel, (C, 1, h, w).
-        bias: Added to each channel, (C,).
-        padding: Zeros on either side, (rows, columns); where negative, outer rows
-            or columns are left out instead.
-        flip: Turn the kernels by half a turn first.
-
-    Returns:
-        (N, C, H + 2 * padding - h + 1, W + 2 * padding - w + 1), in the memory format
-        of ``x``.
-    """
+    """Correlate maps with kernels; arguments as in :func:`.make_operations`."""
     from .triton_kernels import launch
 
     maps = _channels_last(x)
@@ -96,24 +54,9 @@ def correlate(
     return out.permute(0, 3, 1, 2).contiguous(memory_format=format_of(x))
 
 
-@correlate.register_fake
-def _empty_correlation(x, weight, bias, padding, flip):
-    shape = correlation_shape(x, weight, padding)
-    return x.new_empty(shape).contiguous(memory_format=format_of(x))
-
-
 @torch.library.custom_op('mmdcls::depthwise_correlate_sum', mutates_args=())
 def correlate_sum(x: Tensor, grad_output: Tensor, padding: list[int]) -> Tensor:
-    """Correlate each map of ``x`` with that of ``grad_output``; sum over the images.
-
-    Args:
-        x: Maps, (N, C, H, W).
-        grad_output: One kernel a map, (N, C, h, w).
-        padding: Zeros on either side, (rows, columns).
-
-    Returns:
-        (C, 1, H + 2 * padding - h + 1, W + 2 * padding - w + 1), in NCHW memory.
-    """
+    """Compute the gradient of the weight; arguments as in :func:`.make_operations`."""
     from .triton_kernels import BLOCKS, launch
 
     maps, taps = _channels_last(x), _channels_last(grad_output)
@@ -130,10 +73,7 @@ def correlate_sum(x: Tensor, grad_output: Tensor, padding: list[int]) -> Tensor:
     return out.sum(0).to(x.dtype).permute(2, 0, 1).unsqueeze(1).contiguous()
 
 
-@correlate_sum.register_fake
-def _empty_sum(x, grad_output, padding):
-    _, channels, height, width = correlation_shape(x, grad_output, padding)
-    return x.new_empty((channels, 1, height, width))
+forward, grad_input, grad_weight = make_operations(correlate, correlate_sum)
 
 
 def split(batch: int, rows: int, parts: int) -> tuple[int, int]:
@@ -144,17 +84,6 @@ def split(batch: int, rows: int, parts: int) -> tuple[int, int]:
     if parts <= batch:
         return max(1, batch // parts), rows
     return 1, max(1, -(-rows * batch // parts))
-
-
-def correlation_shape(x: Tensor, kernel: Tensor, padding: list[int]) -> tuple:
-    """The shape of a correlation of maps (N, C, H, W) with kernels (*, *, h, w)."""
-    return (
-        *x.shape[:2],
-        *(
-            size + 2 * p - k + 1
-            for size, p, k in zip(x.shape[2:], padding, kernel.shape[2:], strict=True)
-        ),
-    )
 
 
 def _channels_last(x):

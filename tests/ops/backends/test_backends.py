@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from helpers.tolerances import assert_close
 
+from mmdcls.errors import ArgumentError, MissingPackageError, MmdclsError
 from mmdcls.ops import backends
-from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices
+from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices, toeplitz
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
@@ -58,8 +59,44 @@ def test_missing_packages_are_named(backend, package, message, monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     x = torch.zeros(1, 2, 4, 4)
     assert not BACKENDS[backend].can_run('forward', x, (3, 3), (1, 1))
-    with pytest.raises(ImportError, match=message):
+    with pytest.raises(MissingPackageError, match=message):
         BACKENDS[backend].can_run('forward', x, (3, 3), (1, 1), raise_error=True)
+
+
+@pytest.mark.parametrize('backend', [name for name in BACKENDS if name != 'aten'])
+def test_every_refusal_is_an_error_that_a_user_can_mend(backend, monkeypatch):
+    """A batch without images on a CPU is what ``'aten'`` alone takes."""
+    monkeypatch.delenv('TRITON_INTERPRET', raising=False)
+    arguments = ('forward', torch.zeros(0, 2, 4, 4), (3, 3), (1, 1))
+    assert BACKENDS['aten'].can_run(*arguments, raise_error=True)
+    assert not BACKENDS[backend].can_run(*arguments)
+    with pytest.raises(MmdclsError, match=f"^backend '{backend}' .*[.]$"):
+        BACKENDS[backend].can_run(*arguments, raise_error=True)
+
+
+@pytest.mark.parametrize(
+    ('backend', 'dtype', 'columns', 'capability', 'message'),
+    [
+        ('triton', torch.int32, 3, (9, 0), 'got torch.int32'),
+        ('toeplitz', torch.float64, 3, (9, 0), 'got torch.float64'),
+        ('toeplitz', torch.float16, 3, (7, 5), 'capability 8.0; Old GPU has 7.5'),
+        ('toeplitz', torch.float16, 97, (9, 0), 'up to 96 columns, got 97'),
+        ('toeplitz', torch.float32, 3, (9, 0), 'only where TF32 is allowed'),
+    ],
+)
+def test_triton_says_why_it_refuses_what_a_gpu_holds(
+    backend, dtype, columns, capability, message, monkeypatch
+):
+    monkeypatch.delenv('TRITON_INTERPRET', raising=False)
+    monkeypatch.setattr(toeplitz, 'allows_tf32', lambda: False)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: capability)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: 'Old GPU')
+    monkeypatch.setattr('mmdcls.ops.backends.gpu.has_triton', lambda: True)
+    x = types.SimpleNamespace(device=torch.device('cuda'), dtype=dtype)
+    arguments = ('forward', x, (3, columns), (1, 1))
+    assert not BACKENDS[backend].can_run(*arguments)
+    with pytest.raises(ArgumentError, match=message):
+        BACKENDS[backend].can_run(*arguments, raise_error=True)
 
 
 # --- The implicit-GEMM extension ----------------------------------------------------
@@ -124,7 +161,7 @@ def test_implicit_gemm_says_why_it_refuses(
     x = types.SimpleNamespace(device=torch.device(device), dtype=dtype)
     arguments = ('forward', x, kernel_size, padding)
     assert not backends.implicit_gemm.can_run(*arguments)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         backends.implicit_gemm.can_run(*arguments, raise_error=True)
 
 
