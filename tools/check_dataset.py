@@ -72,7 +72,8 @@ def check(cfg, splits: list[str], workers: int) -> list:
     from mmengine.registry import init_default_scope
 
     from mmdcls.configs import iter_datasets, iter_metrics
-    from mmdcls.datasets.check import check_dataset, loading_steps
+    from mmdcls.datasets.check import check_dataset
+    from mmdcls.datasets.loading import loading_steps
 
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     reports, seen = [], []

@@ -2,7 +2,6 @@
 
 from .dataset import check_annotations, check_dataset, read_classes
 from .labels import ClassList, compare_classes, compare_heads
-from .loading import loading_steps
 from .report import Problem, Report
 
 __all__ = [
@@ -13,6 +12,5 @@ __all__ = [
     'check_dataset',
     'compare_classes',
     'compare_heads',
-    'loading_steps',
     'read_classes',
 ]

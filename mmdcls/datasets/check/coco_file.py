@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from mmdcls.datasets.loading import transform_name
+from mmdcls.datasets.loading import iter_steps, transform_name
 
 from .files import is_file_up_to
-from .loading import iter_steps
 from .report import Problem
 from .source import Source
 

@@ -17,9 +17,8 @@ from mmdcls.registry import find_class
 from .classification import classes_of_classification, list_classification
 from .coco import classes_of_coco, list_coco
 from .coco_file import find_missing_keys
-from .images import Summary, check_sample
+from .images import PipelineLoader, Summary, check_sample
 from .labels import ClassList
-from .loading import PipelineLoader
 from .report import Problem, Report, Sample
 from .segmentation import classes_of_segmentation, list_segmentation
 from .source import Source
