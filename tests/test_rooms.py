@@ -1,6 +1,7 @@
 """A room imports only from rooms below it, also inside functions."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,26 @@ def test_imports_run_downward(path):
         room = room_of(module)
         if own != '__init__' and room in ROOMS and room != own:
             assert ROOMS.index(own) < ROOMS.index(room), f'{own} imports {module}'
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix('').parts
+    return '.'.join(part for part in parts if part != '__init__')
+
+
+def test_no_circle_within_a_room():
+    modules = {module_of(path): path for path in FILES}
+    graph = {}
+    for module, path in modules.items():
+        found = imported_modules(path)
+        # `from package import name` is of the module `package.name`, or of the package.
+        graph[module] = {
+            name if name in modules else name.rpartition('.')[0] for name in found
+        }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(' -> '.join(error.args[1]))
 
 
 def test_every_room_is_listed():
