@@ -40,16 +40,29 @@ def main() -> None:
         parser.error(f'--workers must be at least 1, got {args.workers}')
 
     with parser.one_sentence_errors():
+        from mmengine.registry import init_default_scope
+
         from mmdcls.apis.data_checks import find_mismatches
         from mmdcls.apis.launch import load_config
         from mmdcls.apis.run_outputs import check_outputs
         from mmdcls.apis.unpickling import refuse_unpickling
+        from mmdcls.datasets.check import check_datasets, open_sources
 
         cfg = load_config(args.config, **config_settings(args), splits=args.splits)
         check_outputs(cfg, args.splits, (args.out,), (args.config,))
         refuse_unpickling(cfg, args.splits, args.allow_pickle)
-        reports = check(cfg, args.splits, args.workers)
-        mismatches = find_mismatches(cfg, args.splits, largest_file=sys.maxsize)
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        sources = open_sources(cfg, args.splits)
+        with progress_bars() as bars:
+            tasks = {}
+
+            def show(key: str, done: int, total: int) -> None:
+                if key not in tasks:
+                    tasks[key] = bars.add_task(key, total=total)
+                bars.update(tasks[key], completed=done)
+
+            reports = check_datasets(sources, args.workers, show)
+        mismatches = find_mismatches(cfg, sources)
     problems = [problem for report in reports for problem in report.problems]
     problems += mismatches
     for report in reports:
@@ -65,38 +78,6 @@ def main() -> None:
         print(f'  … and {len(problems) - SHOWN_PROBLEMS} more ({where})')
     print(f'{count_problems(problems)}.')
     sys.exit(1 if problems else 0)
-
-
-def check(cfg, splits: list[str], workers: int) -> list:
-    """Check every data set of ``splits`` once, with progress on stderr."""
-    from mmengine.registry import init_default_scope
-
-    from mmdcls.configs import iter_datasets, iter_metrics
-    from mmdcls.datasets.check import check_dataset, loading_steps
-
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    reports, seen = [], []
-    with progress_bars() as bars:
-        tasks = {}
-
-        def show(key: str, done: int, total: int) -> None:
-            if key not in tasks:
-                tasks[key] = bars.add_task(key, total=total)
-            bars.update(tasks[key], completed=done)
-
-        for split in splits:
-            metrics = [metric for _, metric in iter_metrics(cfg, split)]
-            for key, dataset in iter_datasets(cfg, split):
-                files = {
-                    name: value
-                    for name, value in dataset.items()
-                    if name in ('type', 'split', 'data_root', 'data_prefix', 'ann_file')
-                }
-                use = (files, loading_steps(dataset.get('pipeline') or []), metrics)
-                if use not in seen:
-                    seen.append(use)
-                    reports.append(check_dataset(key, dataset, workers, show, metrics))
-    return reports
 
 
 def describe(report) -> str:

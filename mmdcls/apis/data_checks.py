@@ -11,38 +11,30 @@ from mmengine.registry import DefaultScope
 
 from mmdcls.datasets.check import (
     Problem,
+    Source,
     check_annotations,
     compare_classes,
     compare_heads,
+    open_sources,
     read_classes,
 )
 from mmdcls.errors import ConfigError
-
-from .data_paths import iter_datasets, iter_metrics
 
 LARGEST_FILE = 64 * 2**20
 """In bytes. Larger annotation files take seconds to read, so that a training leaves
 them to tools/check_dataset.py."""
 
 
-def find_mismatches(
-    cfg: Config, splits: Sequence[str], largest_file: int = LARGEST_FILE
-) -> list[Problem]:
-    """Compare the classes of all data sets, and with those of the model's heads.
+def find_mismatches(cfg: Config, sources: Sequence[Source]) -> list[Problem]:
+    """Compare the classes of data sets with each other and with the model's heads.
 
     Args:
         cfg: The config.
-        splits: Whose data sets: any of ``'train'``, ``'val'`` and ``'test'``.
-        largest_file: Annotation files of more bytes are not read.
+        sources: Its data sets, see :func:`mmdcls.datasets.check.open_sources`.
     """
+    lists = [classes for source in sources if (classes := read_classes(source))]
     scope = cfg.get('default_scope', 'mmengine')
     with DefaultScope.overwrite_default_scope(scope):
-        lists = [
-            classes
-            for split in splits
-            for key, dataset in iter_datasets(cfg, split)
-            if (classes := read_classes(key, dataset, largest_file))
-        ]
         heads = compare_heads(cfg.model, lists, exact=scope == 'mmdet')
     return [*compare_classes(lists), *heads]
 
@@ -60,12 +52,10 @@ def check_data_against_model(cfg: Config, splits: Sequence[str]) -> None:
     Raises:
         ConfigError: Names the first thing that is certainly wrong.
     """
-    problems = find_mismatches(cfg, splits)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        for split in splits:
-            metrics = [metric for _, metric in iter_metrics(cfg, split)]
-            for key, dataset in iter_datasets(cfg, split):
-                problems += check_annotations(key, dataset, metrics, LARGEST_FILE)
+    sources = open_sources(cfg, splits, LARGEST_FILE, skip_unbuildable=True)
+    problems = find_mismatches(cfg, sources)
+    for source in sources:
+        problems += check_annotations(source)
     for problem in problems:
         if not problem.may_be_meant:
             raise ConfigError(

@@ -8,7 +8,7 @@ the pixels are always those of the config's own loading transform.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
@@ -35,23 +35,62 @@ class UnreadableImageError(MmdclsError, ValueError):
     """A file that is no whole image, with the reason."""
 
 
-def transform_name(transform: dict) -> str:
-    """Name the class of a transform's config, without its scope."""
+def transform_name(transform: Mapping) -> str:
+    """Name the class of a transform's config, without its scope.
+
+    Example:
+        >>> transform_name(dict(type='mmseg.LoadAnnotations'))
+        'LoadAnnotations'
+    """
     kind = transform.get('type', '')
     return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]
 
 
-def find_loading(pipeline: Sequence[dict]) -> int | None:
-    """Give the place of the transform that loads the image; None if there is none.
+def loads_image(transform: Mapping) -> bool:
+    """Tell by its name, ``Load…Image…``, whether a transform's config loads an image.
+
+    Example:
+        >>> loads_image(dict(type='mmseg.LoadSingleRSImageFromFile'))
+        True
+        >>> loads_image(dict(type='LoadAnnotations'))
+        False
+    """
+    name = transform_name(transform)
+    return name.startswith('Load') and 'Image' in name
+
+
+def find_loading(pipeline: Sequence[Mapping]) -> int | None:
+    """Find the transform that loads the image.
 
     Args:
-        pipeline: Configs of transforms, such as ``LoadImageFromFile``.
+        pipeline: Configs of transforms.
+
+    Returns:
+        The index of the first one that :func:`loads_image`; None if there is none.
     """
-    for i, transform in enumerate(pipeline):
-        name = transform_name(transform)
-        if name.startswith('Load') and 'Image' in name:
-            return i
-    return None
+    return next((i for i, step in enumerate(pipeline) if loads_image(step)), None)
+
+
+def iter_steps(pipeline: Iterable) -> Iterator[Mapping]:
+    """Yield the transforms of a pipeline, those within others (``transforms``) too."""
+    for step in pipeline:
+        if isinstance(step, Mapping):
+            yield step
+            yield from iter_steps(step.get('transforms') or [])
+        elif isinstance(step, Sequence) and not isinstance(step, str):
+            yield from iter_steps(step)
+
+
+def loading_steps(pipeline: Iterable) -> list[Mapping]:
+    """List the transforms of a pipeline that read files: those named ``Load…``."""
+    return [
+        step for step in iter_steps(pipeline) if transform_name(step).startswith('Load')
+    ]
+
+
+def reason_of(error: Exception) -> str:
+    """Write an error of a decoder, which may be of several lines, in one."""
+    return ' '.join(str(error).split()) or repr(error)
 
 
 def loading_of(cfg: Config) -> dict:
@@ -131,8 +170,7 @@ def _one_reason() -> Iterator[None]:
     except UnreadableImageError:
         raise
     except Exception as error:  # Decoders raise many kinds, by the file's format.
-        reason = ' '.join(str(error).split()) or repr(error)
-        raise UnreadableImageError(reason) from error
+        raise UnreadableImageError(reason_of(error)) from error
 
 
 def list_files(dataset: BaseDataset) -> list[str]:

@@ -4,7 +4,7 @@ import json
 
 from mmengine.registry import init_default_scope
 
-from mmdcls.datasets.check import check_dataset
+from mmdcls.datasets.check import check_dataset, open_source
 from mmdcls.testing.imagenet import CLASSES
 
 KEY = 'train_dataloader.dataset'
@@ -52,8 +52,8 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def check(config, **kwargs):
-    return check_dataset(KEY, config, workers=2, **kwargs)
+def check(config, metrics=(), **kwargs):
+    return check_dataset(open_source(KEY, config, metrics), workers=2, **kwargs)
 
 
 def messages(config, **kwargs):

@@ -1,10 +1,15 @@
 """tools/check_dataset.py on the mini data."""
 
+import json
+import runpy
 import shutil
+import sys
 
 import pytest
-from helpers.tool_runs import assert_refuses, assert_runs, run_tool
+from helpers.tool_runs import ROOT, assert_refuses, assert_runs, run_tool
 
+from mmdcls.apis.data_checks import check_data_against_model
+from mmdcls.apis.launch import load_config
 from mmdcls.testing import make_mini
 
 ADE20K = 'configs/ade20k/upernet_convnext-dcls-tiny_8xb2-amp-160k_ade20k-512x512.py'
@@ -57,3 +62,28 @@ def test_one_split_of_absent_data(tmp_path):
 
 def test_unknown_config():
     assert_refuses("'absent.py' does not exist", 'check_dataset.py', 'absent.py')
+
+
+def test_every_annotation_file_is_read_once(mini, monkeypatch):
+    """By the data sets' own checks, the classes' comparison and the metrics' needs."""
+    names = ('train', 'val')
+    files = [mini / f'coco/annotations/instances_{name}2017.json' for name in names]
+    names_of = {path.read_text(): path.name for path in files}
+    read = []
+    loads = json.loads
+
+    def counting_loads(text, *args, **kwargs):
+        read.append(names_of.get(text))
+        return loads(text, *args, **kwargs)
+
+    monkeypatch.setattr(json, 'loads', counting_loads)
+    monkeypatch.chdir(ROOT)
+    arguments = [COCO, '--data-root', str(mini / 'coco')]
+    monkeypatch.setattr(sys, 'argv', ['check_dataset.py', *arguments])
+    with pytest.raises(SystemExit) as exit_info:
+        runpy.run_path('tools/check_dataset.py', run_name='__main__')
+    assert exit_info.value.code == 0
+    assert [name for name in read if name] == [path.name for path in files]
+    read.clear()
+    check_data_against_model(load_config(COCO, data_root=arguments[2]), names)
+    assert [name for name in read if name] == [path.name for path in files]

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
 
-from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS
-
+from mmdcls.datasets.loading import loading_steps
 from mmdcls.errors import ArgumentError
-from mmdcls.registry import find_class
 
-from .classification import classes_of_classification, list_classification
-from .coco import classes_of_coco, list_coco
-from .coco_file import find_missing_keys
-from .images import Summary, check_sample
+from .coco import classes_of_coco, find_missing_keys, list_coco
+from .folders import (
+    classes_of_classification,
+    classes_of_segmentation,
+    list_classification,
+    list_segmentation,
+)
+from .images import PipelineLoader, Summary, check_sample
 from .labels import ClassList
-from .loading import PipelineLoader
 from .report import Problem, Report, Sample
-from .segmentation import classes_of_segmentation, list_segmentation
 from .source import Source
 
 PUBLISHED_COUNTS = {
@@ -39,7 +38,7 @@ class Layout(NamedTuple):
     """What is known about one way to keep a data set."""
 
     list: Callable[[Source, Report], list[Sample]]
-    classes: Callable[[Source, int], ClassList | None]
+    classes: Callable[[Source], ClassList | None]
 
 
 LAYOUTS = {
@@ -53,12 +52,37 @@ _OTHERWISE = ('CocoPanopticDataset',)
 """Classes that derive from one of these, and keep their data otherwise."""
 
 
-def check_dataset(
-    key: str,
-    config: dict,
+def check_datasets(
+    sources: Sequence[Source],
     workers: int = 4,
     progress: Callable[[str, int, int], None] = lambda key, done, total: None,
-    metrics: Sequence[Mapping] = (),
+) -> list[Report]:
+    """Check data sets, those that several splits use alike once.
+
+    Args:
+        sources: The data sets of a config, see :func:`open_sources`.
+        workers: Threads that decode images.
+        progress: Called with (key, images checked, images in all).
+
+    Raises:
+        ArgumentError: As :func:`check_dataset`.
+    """
+    reports: list[Report] = []
+    seen: list[tuple] = []
+    for source in sources:
+        names = ('type', 'split', 'data_root', 'data_prefix', 'ann_file')
+        paths = {name: source.config[name] for name in names if name in source.config}
+        use = (paths, loading_steps(source.pipeline), source.metrics)
+        if use not in seen:
+            seen.append(use)
+            reports.append(check_dataset(source, workers, progress))
+    return reports
+
+
+def check_dataset(
+    source: Source,
+    workers: int = 4,
+    progress: Callable[[str, int, int], None] = lambda key, done, total: None,
 ) -> Report:
     """Check one data set of a config: its layout, then every file of it.
 
@@ -66,18 +90,15 @@ def check_dataset(
     that what is judged is what the model gets, and then decoded to their last pixel.
 
     Args:
-        key: Where the config has it; for the report.
-        config: The data set as the config describes it, in the current default scope.
+        source: The data set; its transforms are built in the current default scope.
         workers: Threads that decode images.
         progress: Called with (key, images checked, images in all).
-        metrics: The metrics that its split is evaluated with, as the config describes
-            them.
 
     Raises:
         ArgumentError: If the data set's class has none of the layouts known here, or if
-            it or its pipeline refuses the config's settings.
+            its pipeline refuses the config's settings.
     """
-    source = _build(key, config, metrics)
+    key = source.key
     kind = _find_layout(source.dataset)
     if kind is None:
         raise ArgumentError(
@@ -88,6 +109,8 @@ def check_dataset(
     loader = PipelineLoader(source.pipeline)
     report = Report(key, type(source.dataset).__name__)
     samples = layout.list(source, report)
+    # Gigabytes of annotations, which decoding the images has no use for.
+    source.files.drop_contents()
     report.counts = {'images': len(samples), **report.counts}
     folder = Path(report.folder).name
     report.published = PUBLISHED_COUNTS.get((report.type, folder))
@@ -110,68 +133,21 @@ def check_dataset(
     return report
 
 
-def read_classes(key: str, config: dict, largest_file: int) -> ClassList | None:
+def read_classes(source: Source) -> ClassList | None:
     """Give the classes of a data set without a look at its images.
-
-    Args:
-        key: Where the config has it; for messages.
-        config: The data set as the config describes it, in the current default scope.
-        largest_file: In bytes; larger annotation files are not read.
 
     Returns:
         None where this cannot be told, or where classes mean something else, as in
         detection by free text.
     """
-    source = _build_if_possible(key, config)
-    if source is None:
-        return None
     kind = _find_layout(source.dataset)
-    if kind is None:
-        return source.told_classes()
-    return LAYOUTS[kind].classes(source, largest_file)
+    return source.told_classes() if kind is None else LAYOUTS[kind].classes(source)
 
 
-def check_annotations(
-    key: str, config: dict, metrics: Sequence[Mapping], largest_file: int
-) -> list[Problem]:
-    """Look for what a training or an evaluation dies of in annotation files.
-
-    Args:
-        key: Where the config has the data set; for messages.
-        config: The data set as the config describes it, in the current default scope.
-        metrics: The metrics that its split is evaluated with.
-        largest_file: In bytes; larger annotation files are not read.
-    """
-    source = _build_if_possible(key, config, metrics)
-    if source is None or _find_layout(source.dataset) != 'CocoDataset':
-        return []
-    return find_missing_keys(source, largest_file=largest_file)
-
-
-def _build(key: str, config: dict, metrics: Sequence[Mapping] = ()) -> Source:
-    """Build the data set without listing its files: it resolves its paths itself."""
-    pipeline = config.get('pipeline') or []
-    config = {k: v for k, v in config.items() if k not in ('pipeline', 'lazy_init')}
-    try:
-        dataset = DATASETS.build(dict(config, pipeline=[], lazy_init=True))
-    except (AssertionError, TypeError, KeyError, ValueError) as error:
-        raise ArgumentError(
-            f"{key}: type='{config.get('type')}' cannot be checked: {error}"
-        ) from error
-    return Source(key, dataset, pipeline, metrics)
-
-
-def _build_if_possible(
-    key: str, config: dict, metrics: Sequence[Mapping] = ()
-) -> Source | None:
-    """Build it if it is one of mmengine's; building the runner says what is wrong."""
-    cls = find_class(DATASETS, config.get('type'))
-    if not isinstance(cls, type) or not issubclass(cls, BaseDataset):
-        return None
-    try:
-        return _build(key, config, metrics)
-    except ValueError:
-        return None
+def check_annotations(source: Source) -> list[Problem]:
+    """Look for what a training or an evaluation dies of in annotation files."""
+    is_coco = _find_layout(source.dataset) == 'CocoDataset'
+    return find_missing_keys(source) if is_coco else []
 
 
 def _find_layout(dataset: object) -> str | None:

@@ -2,18 +2,84 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from mmengine.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
-from .loading import PipelineLoader
+from mmdcls.datasets.loading import (
+    DEFAULT_LOADING,
+    loading_steps,
+    loads_image,
+    reason_of,
+    transform_name,
+)
+from mmdcls.errors import ArgumentError
+
 from .report import LabelRange, Problem, Report, Sample, enumerate_some
 
 _ORIENTATION = 274
 """Number of the EXIF tag; 2 to 4 mirror or turn by 180 degrees, 5 to 8 by 90."""
+
+
+class PipelineLoader:
+    """The loading transforms of a pipeline, with their options.
+
+    Without any, images and label maps are read as the transforms' defaults do.
+
+    Args:
+        pipeline: As the config describes it, in the current default scope.
+
+    Raises:
+        ArgumentError: If a loading transform is unknown or refuses its options.
+    """
+
+    def __init__(self, pipeline: Sequence[Mapping]) -> None:
+        steps = loading_steps(pipeline)
+        annotations = [step for step in steps if 'Annotation' in transform_name(step)]
+        images = [step for step in steps if loads_image(step)]
+        self.knows_pipeline = bool(images) or not pipeline
+        self._images = _build(images or [DEFAULT_LOADING])
+        self._annotations = _build(annotations or [dict(type='LoadAnnotations')])
+
+    def load_image(self, item: Mapping) -> np.ndarray:
+        """Give the image as the first transforms of the pipeline leave it.
+
+        Raises:
+            Exception: Whatever the transforms raise.
+        """
+        return _apply(self._images, item)['img']
+
+    def load_label_map(self, item: Mapping) -> np.ndarray:
+        """Give the label map, reduced and mapped as the pipeline does.
+
+        Raises:
+            Exception: Whatever the transforms raise.
+        """
+        return _apply(self._annotations, item)['gt_seg_map']
+
+
+def _build(steps: list[Mapping]) -> list:
+    try:
+        return [TRANSFORMS.build(copy.deepcopy(dict(step))) for step in steps]
+    except (AssertionError, TypeError, KeyError, ValueError) as error:
+        names = ', '.join(map(transform_name, steps))
+        raise ArgumentError(
+            f'{names} of the pipeline cannot be built: {error}'
+        ) from error
+
+
+def _apply(transforms: list, item: Mapping) -> dict:
+    results = copy.deepcopy(dict(item))
+    for transform in transforms:
+        results = transform(results)
+        if results is None:
+            raise ArgumentError('the pipeline leaves it out (ignore_empty)')
+    return results
 
 
 @dataclass
@@ -86,8 +152,7 @@ def _load(
     try:
         return load(sample.item)
     except Exception as error:  # Each storage and decoder has exceptions of its own.
-        reason = ' '.join(str(error).split()) or repr(error)
-        found.problems.append(Problem(path, f'cannot be read ({reason})'))
+        found.problems.append(Problem(path, f'cannot be read ({reason_of(error)})'))
         return None
 
 

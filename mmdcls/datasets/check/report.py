@@ -93,6 +93,13 @@ class Report:
         """Note a problem."""
         self.problems.append(Problem(str(path), message, **kwargs))
 
+    def has_folders(self, *folders: str) -> bool:
+        """Tell whether all are folders, and note those that are not."""
+        missing = [folder for folder in folders if not os.path.isdir(folder)]
+        for folder in missing:
+            self.add(folder, 'is no folder')
+        return not missing
+
     def note_absent(self, names: Sequence[str], total: int) -> None:
         """Note which classes no image shows."""
         if names:

@@ -1,11 +1,95 @@
-"""A data set with what a config does with it."""
+"""A data set with what a config does with it, and its annotation files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS, DefaultScope
+
+from mmdcls.configs import iter_datasets, iter_metrics
+from mmdcls.errors import ArgumentError
+from mmdcls.registry import find_class
 
 from .labels import ClassList
+
+
+class AnnotationFiles:
+    """The annotation files of a config, each read once, whoever asks for it.
+
+    Several data sets and metrics name the same file, and that of COCO's training
+    images has 450 MB.
+
+    Args:
+        largest_file: Size in bytes above which a file is left alone, as is one that is
+            not on this machine; None stands for reading all.
+    """
+
+    def __init__(self, largest_file: int | None = None) -> None:
+        self._largest_file = largest_file
+        self._contents: dict[str, dict] = {}
+        self._categories: dict[str, dict[int, str]] = {}
+
+    def may_read(self, path: str) -> bool:
+        """Tell whether a file is one to read."""
+        largest = self._largest_file
+        return largest is None or (
+            os.path.isfile(path) and os.path.getsize(path) <= largest
+        )
+
+    def read_coco(self, path: str) -> dict:
+        """Read a file in COCO's format.
+
+        Raises:
+            ValueError: If it has another format.
+        """
+        place = os.path.realpath(path)
+        if place not in self._contents:
+            content = _read_coco(path)
+            self._contents[place] = content
+            self._categories[place] = category_names(content)
+        return self._contents[place]
+
+    def category_names(self, path: str) -> dict[int, str]:
+        """Give the :func:`category_names` of a file, also after its content is dropped.
+
+        Raises:
+            ValueError: If the file has another format than COCO's.
+        """
+        place = os.path.realpath(path)
+        if place not in self._categories:
+            self.read_coco(path)
+        return self._categories[place]
+
+    def drop_contents(self) -> None:
+        """Free the memory of what was read, but for the names of the categories."""
+        self._contents.clear()
+
+
+def _read_coco(path: str) -> dict:
+    try:
+        content = json.loads(Path(path).read_text())
+        # Test sets may come without annotations.
+        optional = ['annotations'] if 'annotations' in content else []
+        for name in ['images', 'categories', *optional]:
+            if not all(isinstance(part, dict) for part in content[name]):
+                raise TypeError(f'{name} must be a list of dictionaries')
+        category_names(content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f'{type(error).__name__}: {error}'
+        raise ValueError(f'is no annotation file in COCO format ({reason})') from error
+    return content
+
+
+def category_names(content: dict) -> dict[int, str]:
+    """Give the names of the categories by their ids, in the order of the file."""
+    return {category['id']: category['name'] for category in content['categories']}
 
 
 @dataclass(frozen=True)
@@ -14,15 +98,22 @@ class Source:
 
     Attributes:
         key: Where the config has it, such as ``'train_dataloader.dataset'``.
-        dataset: The data set, without its list of images.
-        pipeline: Its transforms as the config describes them.
+        config: The data set as the config describes it.
+        dataset: The data set, built without its list of images.
         metrics: The metrics of its split as the config describes them.
+        files: The annotation files of the whole config.
     """
 
     key: str
-    dataset: object
-    pipeline: Sequence[dict] = ()
-    metrics: Sequence[dict] = ()
+    config: Mapping
+    dataset: Any
+    metrics: Sequence[Mapping] = ()
+    files: AnnotationFiles = field(default_factory=AnnotationFiles)
+
+    @property
+    def pipeline(self) -> Sequence[Mapping]:
+        """The transforms as the config describes them."""
+        return self.config.get('pipeline') or []
 
     def told_classes(self) -> ClassList | None:
         """Give the classes of its class or ``metainfo``, in the order of labels.
@@ -36,3 +127,71 @@ class Source:
         if not names or texts or 'thing_classes' in metainfo:
             return None
         return ClassList(self.key, 'classes', tuple(names), len(names))
+
+
+def open_source(
+    key: str,
+    config: Mapping,
+    metrics: Sequence[Mapping] = (),
+    files: AnnotationFiles | None = None,
+) -> Source:
+    """Build a data set without listing its images: it resolves its paths itself.
+
+    Args:
+        key: Where the config has the data set; for messages.
+        config: The data set as the config describes it, in the current default scope.
+        metrics: The metrics that its split is evaluated with, as the config describes
+            them.
+        files: What was read for the config's other data sets; None stands for nothing.
+
+    Raises:
+        ArgumentError: If the data set refuses the config's settings.
+    """
+    kept = {k: v for k, v in config.items() if k not in ('pipeline', 'lazy_init')}
+    try:
+        dataset = DATASETS.build(dict(kept, pipeline=[], lazy_init=True))
+    except (AssertionError, TypeError, KeyError, ValueError) as error:
+        raise ArgumentError(
+            f"{key}: type='{config.get('type')}' cannot be checked: {error}"
+        ) from error
+    return Source(key, config, dataset, metrics, files or AnnotationFiles())
+
+
+def open_sources(
+    cfg: Config,
+    splits: Sequence[str],
+    largest_file: int | None = None,
+    skip_unbuildable: bool = False,
+) -> list[Source]:
+    """Build every data set of some splits without listing its images.
+
+    Args:
+        cfg: The config.
+        splits: Whose data sets: any of ``'train'``, ``'val'`` and ``'test'``.
+        largest_file: Size in bytes above which no annotation file is read; None stands
+            for reading all.
+        skip_unbuildable: Leave out data sets that are none of mmengine's or refuse
+            their settings, of which building the runner says what is wrong.
+
+    Raises:
+        ArgumentError: As :func:`open_source`, unless such data sets are left out.
+    """
+    files = AnnotationFiles(largest_file)
+    sources = []
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        for split in splits:
+            metrics = [metric for _, metric in iter_metrics(cfg, split)]
+            for key, config in iter_datasets(cfg, split):
+                if skip_unbuildable and not _is_of_mmengine(config):
+                    continue
+                try:
+                    sources.append(open_source(key, config, metrics, files))
+                except ArgumentError:
+                    if not skip_unbuildable:
+                        raise
+    return sources
+
+
+def _is_of_mmengine(config: Mapping) -> bool:
+    cls = find_class(DATASETS, config.get('type'))
+    return isinstance(cls, type) and issubclass(cls, BaseDataset)

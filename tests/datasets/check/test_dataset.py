@@ -7,6 +7,7 @@ import pytest
 from helpers.checked_data import (
     KEY,
     ade20k,
+    check,
     coco,
     edit_annotations,
     first,
@@ -16,8 +17,6 @@ from helpers.checked_data import (
 )
 from mmengine.registry import init_default_scope
 from PIL import Image
-
-from mmdcls.datasets.check import check_dataset
 
 
 @pytest.mark.parametrize(
@@ -31,9 +30,7 @@ from mmdcls.datasets.check import check_dataset
 )
 def test_sound_data(sound, describe, counts, published):
     calls = []
-    report = check_dataset(
-        KEY, describe(sound), progress=lambda *call: calls.append(call)
-    )
+    report = check(describe(sound), progress=lambda *call: calls.append(call))
     assert not report.problems
     assert counts.items() <= report.counts.items()
     assert report.published == published
@@ -199,10 +196,10 @@ def test_unknown_layout(tmp_path):
     init_default_scope('mmpretrain')
     config = dict(type='CIFAR10', data_prefix=str(tmp_path), test_mode=False)
     with pytest.raises(ValueError, match=f'{KEY}: CIFAR10 cannot be checked'):
-        check_dataset(KEY, config)
+        check(config)
 
 
 def test_settings_that_the_data_set_refuses(mini):
     config = dict(ade20k(mini), colour='red')
     with pytest.raises(ValueError, match="type='ADE20KDataset' cannot be checked"):
-        check_dataset(KEY, config)
+        check(config)

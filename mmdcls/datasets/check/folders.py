@@ -1,14 +1,18 @@
-"""The layout of mmpretrain's data sets: a folder a class, or a file of labels."""
+"""The layouts of folders: mmpretrain's data sets, and mmseg's.
+
+mmpretrain has a folder of images for each class, or a file that gives every image its
+label; mmseg has a folder of images and one of label maps.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from .files import folders_exist, is_file_up_to, list_files, list_folders
 from .labels import ClassList
-from .report import Report, Sample
+from .report import LabelRange, Report, Sample
 from .source import Source
 
 
@@ -17,7 +21,7 @@ def list_classification(source: Source, report: Report) -> list[Sample]:
     dataset = source.dataset
     images = report.folder = dataset.img_prefix
     suffixes = tuple(dataset.extensions)
-    if not folders_exist(report, images):
+    if not report.has_folders(images):
         return []
     if dataset.ann_file:
         return _list_lines(dataset, report)
@@ -40,18 +44,18 @@ def list_classification(source: Source, report: Report) -> list[Sample]:
     return samples
 
 
-def classes_of_classification(source: Source, largest_file: int) -> ClassList | None:
+def classes_of_classification(source: Source) -> ClassList | None:
     """Give the class folders in the order of their labels.
 
     With a file of labels, give the classes that the data set is told to have, or else
-    how many the labels of a file up to ``largest_file`` bytes tell of.
+    how many the labels of the file tell of.
     """
     dataset = source.dataset
     if not dataset.with_label:
         return None
     told = source.told_classes()
     if dataset.ann_file:
-        return told or _count_labels(source, largest_file)
+        return told or _count_labels(source)
     if not os.path.isdir(dataset.img_prefix):
         return told
     names = tuple(map(os.path.basename, list_folders(dataset.img_prefix)))
@@ -64,7 +68,7 @@ def _sample(path: str) -> Sample:
     return Sample({'img_path': path})
 
 
-def _list_lines(dataset: object, report: Report) -> list[Sample]:
+def _list_lines(dataset: Any, report: Report) -> list[Sample]:
     classes = dataset.CLASSES
     try:
         lines = list(_read_lines(dataset))
@@ -94,7 +98,7 @@ def _list_lines(dataset: object, report: Report) -> list[Sample]:
     return samples
 
 
-def _read_lines(dataset: object) -> Iterator[tuple[str, str, int | None]]:
+def _read_lines(dataset: Any) -> Iterator[tuple[str, str, int | None]]:
     """Yield every line with its path and label; 0 where the file has no labels."""
     for line in Path(dataset.ann_file).read_text().splitlines():
         if dataset.with_label:
@@ -104,11 +108,69 @@ def _read_lines(dataset: object) -> Iterator[tuple[str, str, int | None]]:
             yield line, line.strip(), 0
 
 
-def _count_labels(source: Source, largest_file: int) -> ClassList | None:
-    if not is_file_up_to(source.dataset.ann_file, largest_file):
+def _count_labels(source: Source) -> ClassList | None:
+    if not source.files.may_read(source.dataset.ann_file):
         return None
     try:
         labels = [label or 0 for _, _, label in _read_lines(source.dataset)]
     except (OSError, ValueError):
         return None
     return ClassList(source.key, 'labels', (), max(labels, default=-1) + 1)
+
+
+def list_segmentation(source: Source, report: Report) -> list[Sample]:
+    """List a label map for every image, and no other."""
+    dataset = source.dataset
+    images = report.folder = dataset.data_prefix['img_path']
+    maps = report.label_folder = dataset.data_prefix['seg_map_path']
+    if not report.has_folders(images, maps):
+        return []
+    labels = _label_range(dataset)
+    samples = []
+    for item in dataset.load_data_list():
+        label_map = item['seg_map_path']
+        exists = os.path.isfile(label_map)
+        if not exists:
+            report.add(item['img_path'], f"has no label map '{label_map}'")
+        samples.append(Sample(item, labels=labels if exists else None))
+    wanted = {sample.item['seg_map_path'] for sample in samples if sample.labels}
+    present = list_files(maps, dataset.seg_map_suffix)
+    if not dataset.ann_file:
+        for path in present:
+            if path not in wanted:
+                report.add(path, 'is a label map without an image')
+    if not samples:
+        report.add(images, f"holds no image that ends in '{dataset.img_suffix}'")
+    report.counts['label maps'] = len(present)
+    return samples
+
+
+def _label_range(dataset: Any) -> LabelRange:
+    classes = tuple(dataset.metainfo['classes'])
+    # With reduce_zero_label, 0 is "other" and classes count from 1.
+    first = int(bool(dataset.reduce_zero_label))
+    # A choice among the classes of the files is mapped to other labels.
+    in_files = len(dataset.label_map or classes)
+    return LabelRange(classes, first, in_files - 1 + first, dataset.ignore_index)
+
+
+def classes_of_segmentation(source: Source) -> ClassList | None:
+    """Give the classes that the data set is told to have."""
+    return source.told_classes()
+
+
+def list_files(folder: str, suffixes: str | tuple[str, ...]) -> list[str]:
+    """Every file below ``folder`` whose name ends so, in any case, sorted."""
+    suffixes = (suffixes,) if isinstance(suffixes, str) else suffixes
+    suffixes = tuple(suffix.lower() for suffix in suffixes)
+    return sorted(
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(suffixes)
+    )
+
+
+def list_folders(folder: str) -> list[str]:
+    """The folders in ``folder``, sorted, as mmpretrain ranks classes."""
+    return sorted(entry.path for entry in os.scandir(folder) if entry.is_dir())
