@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.utils.checkpoint as cp
 from mmpretrain.models.backbones import ConvNeXt
@@ -122,8 +124,14 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
         outs = []
         for i, stage in enumerate(self.stages):
             x = self._downsample(self.downsample_layers[i], x)
-            for block, kernel in zip(stage, _build_kernels(stage), strict=True):
-                x = self._run_block(block, x, kernel)
+            fused = [can_run_fused(block) for block in stage]
+            kernels = _build_kernels(stage) if all(fused) else [None] * len(stage)
+            for block, is_fused, kernel in zip(stage, fused, kernels, strict=True):
+                call = (run_fused, block, x, kernel) if is_fused else (block, x)
+                if self.with_cp and torch.is_grad_enabled():
+                    x = cp.checkpoint(*call, use_reentrant=False)
+                else:
+                    x = call[0](*call[1:])
             if i in self.out_indices:
                 norm = getattr(self, f'norm{i}')
                 if self.gap_before_final_norm:
@@ -144,12 +152,6 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
                 x = layer(x)
         return x.contiguous(memory_format=torch.channels_last)
 
-    def _run_block(self, block: nn.Module, x: Tensor, kernel: Tensor | None) -> Tensor:
-        call = [run_fused, block, x, kernel] if can_run_fused(block) else [block, x]
-        if self.with_cp and torch.is_grad_enabled():
-            return cp.checkpoint(*call, use_reentrant=False)
-        return call[0](*call[1:])
-
     def train(self, mode: bool = True) -> ConvNeXtDCLS:
         """Set the mode and keep frozen stages in evaluation.
 
@@ -164,16 +166,15 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
             layer.switch_to_deploy()
 
 
-def _build_kernels(stage: nn.Sequential) -> list[Tensor | None]:
+def _build_kernels(stage: nn.Sequential) -> Sequence[Tensor | None]:
     """Build the depthwise kernels of all blocks where it can be done at once.
 
     Blocks with None build their own.
     """
-    if all(map(can_run_fused, stage)):
-        layers = [block.depthwise_conv for block in stage]
-        if can_build_together(layers):
-            return construct_kernels(layers)
-    return [None] * len(stage)
+    layers = [block.depthwise_conv for block in stage]
+    if can_build_together(layers):
+        return construct_kernels(layers)
+    return [None] * len(layers)
 
 
 def _one_a_stage(name: str, convolution: nn.Conv2d) -> int:

@@ -87,6 +87,17 @@ def test_hooks_are_heard(name, hook):
     assert heard == [1]
 
 
+def test_the_way_to_run_is_chosen_once_a_block(monkeypatch):
+    model = ConvNeXtDCLS(dict(depths=[1, 2, 1, 1], channels=[4] * 4), kernel_count=2)
+    asked = []
+    monkeypatch.setattr(
+        'mmdcls.models.convnext_dcls.can_run_fused',
+        lambda block: asked.append(block) or can_run_fused(block),
+    )
+    model(torch.randn(1, 3, 32, 32))
+    assert asked == [block for stage in model.stages for block in stage]
+
+
 def test_global_hooks_are_heard():
     block, heard = make_block(), []
     handle = nn.modules.module.register_module_forward_hook(
