@@ -11,8 +11,9 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from .errors import MmdclsError
 
@@ -42,7 +43,7 @@ class ArgumentParser(argparse.ArgumentParser):
         **kwargs: As :class:`argparse.ArgumentParser` takes them.
     """
 
-    def __init__(self, description: str, example: str, **kwargs: object) -> None:
+    def __init__(self, description: str, example: str, **kwargs: Any) -> None:
         super().__init__(
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -58,7 +59,9 @@ class ArgumentParser(argparse.ArgumentParser):
         )
         self.debug = False
 
-    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> argparse.Namespace:
         """Parse as argparse does, and remember whether ``--debug`` was given."""
         parsed = super().parse_args(args, namespace)
         self.debug = parsed.debug
@@ -209,7 +212,7 @@ def add_conversion_arguments(parser: ArgumentParser, config: str) -> None:
 
 
 def convert_file(
-    parser: ArgumentParser, source: str, target: str, convert: Callable[[], object]
+    parser: ArgumentParser, source: str, target: str, convert: Callable[[], Any]
 ) -> None:
     """Convert a checkpoint, or end in one sentence and write nothing.
 

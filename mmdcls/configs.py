@@ -90,7 +90,7 @@ def iter_metrics(cfg: Config, split: str) -> Iterator[tuple[str, ConfigDict]]:
     key = f'{split}_evaluator'
     evaluator = cfg.get(key) or []
     if isinstance(evaluator, dict) and 'metrics' in evaluator:
-        key, evaluator = f'{key}.metrics', evaluator.metrics
+        key, evaluator = f'{key}.metrics', evaluator['metrics']
     if isinstance(evaluator, dict):
         yield key, evaluator
         return

@@ -14,6 +14,7 @@ from mmdcls.errors import MmdclsError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+IMAGE_SUFFIXES: tuple[str, ...]
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff')
 IMAGE_SUFFIXES += ('.webp',)
 """Endings, in lower case, of the files that OpenMMLab reads as images."""

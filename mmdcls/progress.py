@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 
-def progress_bars(description: str = '', **kwargs: object) -> Progress:
+def progress_bars(description: str = '', **kwargs: Any) -> Progress:
     """Rich's progress bars, with a description and how many of how many are done.
 
     Args:

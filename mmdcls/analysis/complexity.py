@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -62,13 +64,12 @@ def complexity_of_config(
             f"default_scope='{scope}' has no default shape; these have: "
             f'{", ".join(DEFAULT_SHAPES)}.'
         )
-    shape = tuple(shape or DEFAULT_SHAPES[scope])
+    height, width = shape or DEFAULT_SHAPES[scope]
     init_default_scope(scope)
     model = MODELS.build(cfg.model)
     parameters = sum(param.numel() for param in model.parameters())
-    return Complexity(
-        parameters, count_flops(model, shape), shape, input_channels(model)
-    )
+    flops = count_flops(model, (height, width))
+    return Complexity(parameters, flops, (height, width), input_channels(model))
 
 
 def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
@@ -103,7 +104,7 @@ def _count(run: Callable[[], object]) -> int:
     return counter.get_total_flops() // 2
 
 
-def run_two_stage(model: nn.Module, images: torch.Tensor) -> None:
+def run_two_stage(model: BaseModel, images: torch.Tensor) -> None:
     """Run a two-stage detector's networks on as many proposals as mmdet 2 counts.
 
     What the RPN proposes and what is detected differs from model to model; the numbers
@@ -124,7 +125,7 @@ def run_two_stage(model: nn.Module, images: torch.Tensor) -> None:
         stages = getattr(head, f'{kind}_head')
         stages = stages if isinstance(stages, nn.ModuleList) else [stages]
         for i, stage in enumerate(stages):
-            extractor = extractors[min(i, len(extractors) - 1)]
-            size = extractor.roi_layers[0].output_size
-            channels = extractor.out_channels
-            stage(images.new_zeros(len(images) * proposals, channels, *size))
+            own: Any = extractors[min(i, len(extractors) - 1)]
+            size = own.roi_layers[0].output_size
+            features = len(images) * proposals, own.out_channels, *size
+            stage(images.new_zeros(features))

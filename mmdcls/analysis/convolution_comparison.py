@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -97,13 +98,12 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(N, channels, H, W)``."""
-        dilation, padding = self.dilation[0], self.padding[0]
-        kernel = self.weight
+        dilation, kernel = self.dilation[0], self.weight
+        span = dilation * (self.kernel_size[0] - 1) + 1
         if dilation > 1:
-            span = 2 * padding + 1
             kernel = kernel.new_zeros(*kernel.shape[:2], span, span)
             kernel[..., ::dilation, ::dilation] = self.weight
-        return depthwise_conv2d(x, kernel, self.bias, padding=padding)
+        return depthwise_conv2d(x, kernel, self.bias, padding=span // 2)
 
 
 class Block(nn.Module):
@@ -283,7 +283,7 @@ def place(images: Tensor, settings: Settings, generator: torch.Generator) -> Ten
     theta[:, 0, 0] = theta[:, 1, 1] = 1 / side
     theta[:, :, 2] = -(centre / side).T
     size = (len(images), 1, settings.canvas, settings.canvas)
-    grid = F.affine_grid(theta, size, align_corners=False)
+    grid = F.affine_grid(theta, list(size), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
 
 
@@ -361,7 +361,7 @@ def compare(
     if seeds < 1:
         raise ArgumentError(f'seeds={seeds} must be at least 1.')
     variants = make_variants(settings)
-    results = {
+    results: dict[str, dict[str, Any]] = {
         variant.name: dict(
             name=variant.name,
             kernel=variant.kernel,

@@ -53,8 +53,10 @@ def compare_deployed(
 
 
 def _check_onnx(settings: Settings) -> None:
-    accepted = dict(device='cpu', amp=False, channels_last=False, compile=False)
-    if settings != replace(settings, **accepted):
+    accepted = replace(
+        settings, device='cpu', amp=False, channels_last=False, compile=False
+    )
+    if settings != accepted:
         raise ArgumentError(
             'ONNX Runtime is timed on a CPU in float32: `onnx` goes with a CPU, '
             'and with neither `amp`, `channels_last` nor `compile`.'

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
-from torch import nn
 
 from mmdcls.errors import ArgumentError
 from mmdcls.layers import input_channels, iter_dcls_layers
@@ -159,7 +158,7 @@ class Contender:
         if settings.batch_size < 1:
             raise ArgumentError(f'batch_size={settings.batch_size} must be at least 1.')
         self.cfg, self.settings = cfg, settings
-        self.shape = tuple(settings.shape or DEFAULT_SHAPES[self.scope])
+        self.shape = settings.shape or DEFAULT_SHAPES[self.scope]
         init_default_scope(self.scope)
         self._memory_format = (
             torch.channels_last if settings.channels_last else torch.contiguous_format
@@ -167,10 +166,10 @@ class Contender:
         self.model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(
             settings.device, memory_format=self._memory_format
         )
-        functions = self.model.forward, run_two_stage
+        self._forward, self._run_two_stage = self.model.forward, run_two_stage
         if settings.compile:
-            functions = map(torch.compile, functions)
-        self._forward, self._run_two_stage = functions
+            self._forward = torch.compile(self._forward)
+            self._run_two_stage = torch.compile(self._run_two_stage)
         channels = input_channels(self.model)
         self.images = torch.randn(settings.batch_size, channels, *self.shape).to(
             settings.device, memory_format=self._memory_format
@@ -252,7 +251,7 @@ class Contender:
 
 
 def classification_samples(
-    model: nn.Module, count: int, shape: tuple[int, int]
+    model: BaseModel, count: int, shape: tuple[int, int]
 ) -> Sequence:
     """Random soft labels, as Mixup gives them."""
     from mmpretrain.structures import DataSample
@@ -266,7 +265,7 @@ def classification_samples(
 
 
 def segmentation_samples(
-    model: nn.Module, count: int, shape: tuple[int, int]
+    model: BaseModel, count: int, shape: tuple[int, int]
 ) -> Sequence:
     """A random class at every pixel."""
     from mmseg.structures import SegDataSample
@@ -281,7 +280,7 @@ def segmentation_samples(
     ]
 
 
-def detection_samples(model: nn.Module, count: int, shape: tuple[int, int]) -> Sequence:
+def detection_samples(model: BaseModel, count: int, shape: tuple[int, int]) -> Sequence:
     """What inference needs to know of an image."""
     from mmdet.structures import DetDataSample
 

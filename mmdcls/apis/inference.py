@@ -156,7 +156,8 @@ def name_results(images: Iterable[Path], out_dir: Path) -> list[str]:
         OverwritingError: If an image lies in ``out_dir``: a result might take its
             place, and the next run would take the results for images.
     """
-    names, taken = [], set()
+    names: list[str] = []
+    taken: set[str] = set()
     for image in images:
         for path in (image, image.resolve()):
             if path.parent.resolve() == out_dir.resolve():

@@ -132,7 +132,7 @@ def enable_tta(cfg: Config) -> None:
             '`tta`: mmdet has no test-time augmentation for instance segmentation '
             '(model.roi_head.mask_head); it has one for boxes alone.'
         )
-    default_models = {
+    default_models: dict[str, dict] = {
         'mmdet': dict(
             type='DetTTAModel',
             tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),

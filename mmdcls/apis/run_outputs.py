@@ -110,16 +110,16 @@ def written_predictions(cfg: Config, out: str | None) -> Iterator[None]:
     if out is None:
         yield
         return
-    out = Path(out)
+    file = Path(out)
     # The same name in every process: each writes the label images of its share.
-    building = out.with_name(f'.{out.name}.tmp')
+    building = file.with_name(f'.{file.name}.tmp')
     shutil.rmtree(building, ignore_errors=True)
-    _write_predictions(cfg, out, building / out.name)
+    _write_predictions(cfg, file, building / file.name)
     try:
         yield
         if is_main_process():
             for path in [path for path in building.rglob('*') if path.is_file()]:
-                target = out.parent / path.relative_to(building)
+                target = file.parent / path.relative_to(building)
                 target.parent.mkdir(exist_ok=True)
                 put_in_place(path, target)
             print_log(f'The predictions are in {out}.', 'current')

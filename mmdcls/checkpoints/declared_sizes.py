@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import pickle
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 SMALL = 2**24
 """A tensor may repeat the values of its storage up to this number of elements."""
@@ -95,7 +96,7 @@ def _check_archive(path: Path, size: int) -> None:
                         )
 
 
-def _check_old_format(file: BinaryIO, size: int) -> None:
+def _check_old_format(file: IO[bytes], size: int) -> None:
     """Check the format of PyTorch before 1.6: several pickles, then the storages."""
     for _ in ('magic number', 'protocol version', 'system'):
         _Declarations(file).read()
@@ -162,7 +163,7 @@ def _check_tensor(storage: object, offset: object, size: object) -> None:
         )
 
 
-def _elements(shapes: object) -> int:
+def _elements(shapes: Iterable[object]) -> int:
     """The largest number of elements that one of some shapes stands for."""
     return max(
         (
@@ -177,7 +178,7 @@ def _elements(shapes: object) -> int:
 class _Declarations(pickle.Unpickler):
     """Reads which storages a pickle declares; builds and imports nothing."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding='utf-8')
         self.storages: dict[str, int] = {}
 

@@ -87,9 +87,10 @@ def _evaluate(node: ast.expr) -> object:
     if isinstance(node, ast.Call):
         return _evaluate_dict_call(node)
     if isinstance(node, ast.Dict) and None not in node.keys:
+        keys = filter(None, node.keys)
         return {
             _evaluate(key): _evaluate(value)
-            for key, value in zip(node.keys, node.values, strict=True)
+            for key, value in zip(keys, node.values, strict=True)
         }
     if isinstance(node, ast.List):
         return [_evaluate(item) for item in node.elts]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from mmengine.logging import print_log
 from mmengine.model.weight_init import PretrainedInit
@@ -26,6 +27,11 @@ _OFFICIAL_ADVICE = (
 _OFFICIAL_LAYER = re.compile(r'(^|\.)stages\.\d+\.\d+\.dwconv\.')
 _DEPTHWISE_WEIGHT = re.compile(r'(^|\.)(dwconv|depthwise_conv)\.weight$')
 _NAMES_SHOWN = 4
+
+if TYPE_CHECKING:
+    from mmengine.model import BaseModule as _Module
+else:
+    _Module = object  # The upstream class, which comes after the mixin, is the module.
 
 
 def check_weights(
@@ -210,7 +216,7 @@ def with_prefix(
     return selected
 
 
-class PretrainedGuard:
+class PretrainedGuard(_Module):
     """Mixin of mmengine modules: no ``Pretrained`` file is loaded that does not fit.
 
     Goes before the upstream class. ``init_cfg=dict(type='Pretrained', …,

@@ -11,6 +11,7 @@ import os
 import pickle
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,8 @@ def history_buffer_statistic(owner: object, name: str) -> Callable:
 
 def allow_openmmlab_globals() -> None:
     """Add what OpenMMLab checkpoints hold to torch's allow-list, and nothing else."""
-    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+    core: Any = np._core if hasattr(np, '_core') else np.core
+    multiarray = core.multiarray
     allowed = [HistoryBuffer, np.ndarray, np.dtype]
     allowed += [type(np.dtype(code)) for code in NUMERIC_DTYPES]
     # numpy 1 and 2 keep these two under different names; files of both are around.

@@ -95,7 +95,8 @@ def rename(
     Raises:
         CheckpointError: If two tensors would have the same name.
     """
-    renamed, old_names = {}, {}
+    renamed: dict[str, Tensor] = {}
+    old_names: dict[str, str] = {}
     for old, tensor in state_dict.items():
         new = translate(old)
         if new in renamed:

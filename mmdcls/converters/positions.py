@@ -88,7 +88,7 @@ def settle_positions(
     """
     stages = defaultdict(list)
     for name in conversion.reference.kernel_sizes:
-        stages[OUR_POSITIONS.search(name)[2]].append(name)
+        stages[OUR_POSITIONS.search(name)[2]].append(name)  # type: ignore[index]
     if share:
         _check_equal(conversion, stages)
     for names in stages.values():

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from torch import Tensor, nn
+from mmengine.model import BaseModel
+from torch import Tensor
 
 from mmdcls.apis.inference import find_images, read_image
 from mmdcls.converters.checkpoint_files import check_destination
@@ -199,7 +200,7 @@ def _to_rgb(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _check(run: Runner, model: nn.Module, scope: str, images: Tensor) -> Check:
+def _check(run: Runner, model: BaseModel, scope: str, images: Tensor) -> Check:
     inputs = model.data_preprocessor(dict(inputs=list(images), data_samples=None))
     inputs, shape = inputs['inputs'], tuple(images.shape)
     if inputs.shape != shape:

@@ -155,7 +155,7 @@ def switch_to_deploy(model: nn.Module) -> None:
     classes = tuple(_deployable_classes().values())
     for module in list(model.modules()):
         if isinstance(module, classes):
-            module.switch_to_deploy()
+            module.switch_to_deploy()  # type: ignore[operator]
 
 
 def set_deploy(model: ConfigDict, key: str = 'model') -> list[str]:
@@ -204,7 +204,8 @@ def _features(model: nn.Module) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     shape = (1, input_channels(model), _IMAGE_SIZE, _IMAGE_SIZE)
     image = torch.randn(shape, generator=generator)
-    return [feature for feature in model.backbone(image) if feature is not None]
+    features = model.backbone(image)  # type: ignore[operator]
+    return [feature for feature in features if feature is not None]
 
 
 def _difference(before: list[Tensor], after: list[Tensor]) -> float:

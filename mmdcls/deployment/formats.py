@@ -83,6 +83,7 @@ def write_onnx(
         verbose=False,
         opset_version=opset,
     )
+    assert program is not None
     # It converts to other versions where it can, and else keeps its own in silence.
     written = program.model.opset_imports['']
     if written != opset:

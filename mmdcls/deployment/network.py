@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from mmengine.config import ConfigDict
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from torch import Tensor, nn
 
 from mmdcls.layers import convert_to_plain, input_channels
@@ -14,7 +14,7 @@ from .fold import switch_to_deploy
 SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
 
 
-def model_outputs(model: nn.Module, scope: str, inputs: Tensor) -> tuple[Tensor, ...]:
+def model_outputs(model: BaseModel, scope: str, inputs: Tensor) -> tuple[Tensor, ...]:
     """What is exported of a model, from normalised images.
 
     Args:
@@ -47,6 +47,9 @@ class DeployedNetwork(nn.Module):
         preprocessing: The config of that ``data_preprocessor``.
         scope: One of :data:`SCOPES`.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, model: nn.Module, preprocessing: ConfigDict, scope: str) -> None:
         super().__init__()

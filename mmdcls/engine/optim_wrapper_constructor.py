@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
@@ -43,6 +45,10 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             does not fit the backbone.
         ArgumentTypeError: If learning rates are to decay and no module has the depths.
     """
+
+    paramwise_cfg: dict
+    decay_rate: Any
+    num_layers: Any
 
     def _validate_cfg(self) -> None:
         super()._validate_cfg()
@@ -146,7 +152,7 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             )
         return list(groups.values())
 
-    def _depth(self, backbones: dict[str, nn.Module], name: str) -> int:
+    def _depth(self, backbones: dict[str, Any], name: str) -> int:
         """The layer's id: 0 for the stem, ``num_layers + 1`` for the heads."""
         for prefix, backbone in backbones.items():
             if not name.startswith(prefix):

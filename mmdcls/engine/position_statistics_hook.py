@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmdcls.errors import ArgumentError
-from mmdcls.layers import position_limits
+from mmdcls.layers import DCLSConvNd, position_limits
 from mmdcls.registry import HOOKS
 
 from .loops import check_turn_comes, counts_epochs, dcls_layers_of
@@ -56,7 +56,7 @@ class PositionStatisticsHook(Hook):
         if self.interval is None:
             self.interval = 1 if self.by_epoch else min(50, runner.max_iters)
         check_turn_comes(self, runner, 'interval', self.interval, self.by_epoch)
-        self._owners = {}
+        self._owners: dict[int, tuple[str, DCLSConvNd]] = {}
         for name, layer in dcls_layers_of(self, runner.model).items():
             owner = name.removeprefix('module.')
             self._owners.setdefault(id(layer.positions), (owner, layer))

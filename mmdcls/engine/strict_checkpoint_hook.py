@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -130,7 +131,7 @@ def _leave_out_unfit_averages(expected: dict[str, Tensor], checkpoint: dict) -> 
         )
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
+def _unwrap(model: Any) -> nn.Module:
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model

@@ -82,21 +82,24 @@ class MaskedAccuracy(BaseMetric):
             selected = meta.get('selected_classes')
         if selected is None:
             selected = range(len(scores))
-        selected = torch.as_tensor(list(selected))
-        place = (selected == label).nonzero()
+        indices = torch.as_tensor(list(selected))
+        place = (indices == label).nonzero()
         if len(place) != 1:
             raise ArgumentError(
-                f"The class {label} of '{path}' is not among the {len(selected)} "
+                f"The class {label} of '{path}' is not among the {len(indices)} "
                 'selected classes.'
             )
-        order = scores[selected].argsort(descending=True, stable=True)
+        order = scores[indices].argsort(descending=True, stable=True)
         return int((order == place.item()).nonzero())
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Give ``top<k>`` in percent, and the counts ``images`` and ``unreadable``."""
         self._list_unreadable(results)
         ranks = [result['rank'] for result in results if not result['unreadable']]
-        metrics = {'images': len(ranks), 'unreadable': len(self.unreadable_images)}
+        metrics: dict[str, float] = {
+            'images': len(ranks),
+            'unreadable': len(self.unreadable_images),
+        }
         if not ranks:
             return metrics
         selected = self.classes or (self.dataset_meta or {}).get('selected_classes')

@@ -49,7 +49,8 @@ def to_sizes(
     if (
         not isinstance(sizes, Sequence)
         or len(sizes) != length
-        or not all(isinstance(size, Integral) and size >= minimum for size in sizes)
+        or not all(isinstance(size, Integral) for size in sizes)
+        or min(sizes, default=minimum) < minimum
     ):
         raise ArgumentError(
             f'{name}={value!r} must be an integer or {length} integers, '

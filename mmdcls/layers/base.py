@@ -85,6 +85,12 @@ class DCLSConvNd(nn.Module):
     spatial_dimensions: int
     learned_dimensions: int
 
+    weight: Parameter
+    # None once the layer is folded, which most code never meets.
+    positions: Parameter
+    sigma: Parameter | None
+    bias: Parameter | None
+
     positions_have_options: bool = False
     """Set by what gives the positions a learning rate and weight decay of their own."""
 
@@ -293,7 +299,7 @@ class DCLSConvNd(nn.Module):
             return
         kernel = self.construct_kernel()
         self.weight = Parameter(kernel, requires_grad=self.weight.requires_grad)
-        self.positions = self.sigma = None
+        self.positions = self.sigma = None  # type: ignore[assignment]
         self.deploy = True
         self._cache = KernelCache()
 
@@ -332,7 +338,7 @@ class DCLSConvNd(nn.Module):
 
     def _pad(self, x):
         """Pad ``x`` as ``F.convNd`` cannot: by mode, or unequally on the two sides."""
-        sides = []
+        sides: list[int] = []
         for axis, size in enumerate(self.kernel_size):
             if self.padding == 'same':
                 lower = (size - 1) // 2

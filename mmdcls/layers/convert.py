@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import Parameter
 
 from mmdcls.errors import ArgumentError
 
@@ -24,8 +26,8 @@ def convert_to_dcls(
     *,
     dilated_kernel_size: int | tuple[int, ...],
     kernel_count: int | None = None,
-    select: Callable[[str, nn.Module], bool] | str | None = None,
-    share_positions: Callable[[str, nn.Module], Hashable] | str | None = None,
+    select: Callable[[str, Any], bool] | str | None = None,
+    share_positions: Callable[[str, Any], Hashable] | str | None = None,
     reproduce: bool = False,
     interpolation: str = 'bilinear',
     position_init: str = 'normal',
@@ -70,7 +72,8 @@ def convert_to_dcls(
     if kernel_count is None and not reproduce:
         raise ArgumentError('kernel_count=None is accepted with reproduce=True only')
     keys = _sharing_keys(chosen, share_positions)
-    layers, shared = {}, {}
+    layers: dict[nn.Module, nn.Module] = {}
+    shared: dict[Hashable, Parameter] = {}
     for (name, convolution), key in zip(chosen, keys, strict=True):
         try:
             layer = _convert(
@@ -112,7 +115,8 @@ def convert_to_plain(model: nn.Module) -> nn.Module:
 
 def _plain(layer: DCLSConvNd) -> nn.Module:
     layer.switch_to_deploy()
-    convolution = _PLAIN_CLASSES[layer.spatial_dimensions](
+    plain: Any = _PLAIN_CLASSES[layer.spatial_dimensions]
+    convolution = plain(
         layer.in_channels,
         layer.out_channels,
         layer.kernel_size,

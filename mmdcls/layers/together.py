@@ -34,7 +34,8 @@ def construct_kernels(layers: Sequence[DCLSConvNd]) -> list[Tensor]:
     """Build one dense kernel a layer, as each layer's ``construct_kernel`` does."""
     first = layers[0]
     sigma = None
-    if first.sigma is not None:
-        sigma = torch.stack([layer.sigma for layer in layers], dim=1)
+    widths: list[Tensor] = [layer.sigma for layer in layers if layer.sigma is not None]
+    if widths:
+        sigma = torch.stack(widths, dim=1)
     weight = torch.stack([layer.weight for layer in layers])
     return list(first._construct(weight, first.positions, sigma).unbind())

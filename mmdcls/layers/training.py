@@ -7,6 +7,7 @@ OpenMMLab's runner.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,7 +45,7 @@ def position_param_groups(
         >>> [(group['name'], group['lr'], group['weight_decay']) for group in groups]
         [('others', 0.001, 0.05), ('positions', 0.005, 0.0)]
     """
-    groups = {
+    groups: dict[str, dict[str, Any]] = {
         'others': dict(params=[], lr=lr, weight_decay=weight_decay),
         'positions': dict(params=[], lr=lr * lr_mult, weight_decay=0.0),
         'sigma': dict(params=[], lr=lr, weight_decay=0.0),
@@ -98,7 +99,7 @@ def keep_position_rates(optimizer: Optimizer, layers: Iterable[DCLSConvNd]) -> N
     for layer in layers:
         positions = group_of.get(id(layer.positions))
         weight = group_of.get(id(layer.weight))
-        if None not in (positions, weight) and rates[weight]:
+        if positions is not None and weight is not None and rates[weight]:
             ratios.setdefault(positions, (weight, rates[positions] / rates[weight]))
 
     # Outside of any graph: rates change at every step, which a compiled training step

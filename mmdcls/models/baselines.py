@@ -102,7 +102,7 @@ def _replace(
             old.in_channels,
             old.out_channels,
             kernel_size,
-            old.stride,
+            old.stride,  # type: ignore[arg-type]
             padding=dilation * (kernel_size - 1) // 2,
             dilation=dilation,
             groups=old.groups,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.utils.checkpoint as cp
@@ -171,7 +172,7 @@ def _build_kernels(stage: nn.Sequential) -> Sequence[Tensor | None]:
 
     Blocks with None build their own.
     """
-    layers = [block.depthwise_conv for block in stage]
+    layers: list[Any] = [block.depthwise_conv for block in stage]
     if can_build_together(layers):
         return construct_kernels(layers)
     return [None] * len(layers)

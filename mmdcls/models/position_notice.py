@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.logging import print_log
@@ -11,8 +12,13 @@ from mmdcls.layers import iter_dcls_layers
 
 _CONSTRUCTOR = "optim_wrapper=dict(constructor='mmdcls.DCLSOptimWrapperConstructor', …)"
 
+if TYPE_CHECKING:
+    from mmengine.model import BaseModule as _Module
+else:
+    _Module = object  # The upstream class, which comes after the mixin, is the module.
 
-class PositionNotice:
+
+class PositionNotice(_Module):
     """Mixin of backbones: whatever builds the optimizer, the user learns of positions.
 
     mmengine's default constructor refuses positions that several layers share, and

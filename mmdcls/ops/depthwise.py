@@ -50,14 +50,14 @@ def depthwise_conv2d(
         MissingPackageError: If the named backend needs a package that is not installed.
     """
     x, weight, bias = _autocast(x, weight, bias)
-    padding = _pair(padding)
-    _check(x, weight, bias, padding, backend)
+    paddings = _pair(padding)
+    _check(x, weight, bias, paddings, backend)
     # Taps beyond the map touch padding only: they are cut here, and get gradient 0.
     crop = tuple(
         max(0, k - p - size)
-        for k, p, size in zip(weight.shape[2:], padding, x.shape[2:], strict=True)
+        for k, p, size in zip(weight.shape[2:], paddings, x.shape[2:], strict=True)
     )
-    return DepthwiseConv2dFunction.apply(x, weight, bias, padding, crop, backend)
+    return DepthwiseConv2dFunction.apply(x, weight, bias, paddings, crop, backend)
 
 
 class DepthwiseConv2dFunction(torch.autograd.Function):

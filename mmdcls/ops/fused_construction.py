@@ -66,7 +66,8 @@ def construct(
     from .fused_construction_kernels import launch
 
     out = weight.new_empty((*weight.shape[:2], *kernel_size))
-    launch(*_dense(weight, positions, sigma), out, interpolation)
+    weight, positions, sigma = _dense(weight, positions, sigma)
+    launch(weight, positions, sigma, out, interpolation)
     return out
 
 
@@ -92,7 +93,7 @@ def construct_backward(
     )
     launch_backward(
         grad_kernel.contiguous(),
-        *_dense(weight, positions, sigma),
+        *_dense(weight, positions, sigma),  # type: ignore[call-arg]
         *gradients,
         interpolation,
     )

@@ -8,6 +8,7 @@ a kernel per element.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -82,7 +83,7 @@ def construct_kernel(
         kernel = FusedKernel.apply(
             elements, positions, sigma, kernel_size, interpolation
         )
-    elif interpolation == 'bilinear':
+    elif sigma is None:
         kernel = _BilinearKernel.apply(elements, positions, kernel_size)
     else:
         positions = positions.unsqueeze(1).expand(sigma.shape).flatten(1, 2)
@@ -131,10 +132,9 @@ class _BilinearKernel(Function):
             lower, upper = corners.unbind(axis)
             others = fractions[:axis] + fractions[axis + 1 :]
             grad_positions.append(weight * _interpolate(upper - lower, others))
-        grad_positions = torch.stack(grad_positions)
-        layers = grad_positions.shape[1]
-        grad_positions = grad_positions.sum(1) if layers > 1 else grad_positions[:, 0]
-        return _interpolate(corners, fractions), grad_positions, None
+        stacked = torch.stack(grad_positions)
+        stacked = stacked.sum(1) if stacked.shape[1] > 1 else stacked[:, 0]
+        return _interpolate(corners, fractions), stacked, None
 
 
 def _corners(positions, kernel_size):
@@ -145,7 +145,9 @@ def _corners(positions, kernel_size):
         axis changing fastest, and for each axis the fraction ``(rows, m)`` that goes to
         the upper of the two points.
     """
-    index, offsets, fractions = 0, [0], []
+    index: Any = 0
+    offsets: list[int] = [0]
+    fractions = []
     for position, size in zip(positions, kernel_size, strict=True):
         position = position + size // 2
         lower = position.floor()
@@ -211,8 +213,8 @@ class _SpreadKernel(Function):
             )
             grad_positions.append(grad_position)
             grad_widths.append(grad_width)
-        grad_positions, grad_widths = map(torch.stack, (grad_positions, grad_widths))
-        return grad_weight, grad_positions, grad_widths, None, None
+        stacked = map(torch.stack, (grad_positions, grad_widths))
+        return grad_weight, *stacked, None, None
 
 
 def _factor(position, width, size, interpolation):
@@ -224,7 +226,7 @@ def _factor(position, width, size, interpolation):
     exponent = distance.div_(width.unsqueeze(-2)).square_().mul_(-0.5)
     smallest = smallest_factor(exponent.dtype)
     factor = exponent.clamp_min_(math.log(smallest) - 1).exp_()
-    return F.threshold_(factor, smallest, 0.0)
+    return torch.threshold_(factor, smallest, 0.0)
 
 
 def _factor_backward(grad, factor, position, width, interpolation):

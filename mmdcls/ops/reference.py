@@ -7,9 +7,12 @@ differentiates it, with the floor of a position as a constant, as the paper does
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from mmdcls.errors import ArgumentError
 
 
 def construct_kernel(
@@ -28,13 +31,15 @@ def construct_kernel(
         kernel = torch.zeros(kernel_size, dtype=torch.float64)
         for element in range(weight.shape[-1]):
             one = (*index, element)
-            where = (slice(None), *one)
+            where: Any = (slice(None), *one)
             position = [
                 p + size // 2
                 for p, size in zip(positions[where], kernel_size, strict=True)
             ]
             if interpolation == 'bilinear':
                 spread = _bilinear(position, kernel_size)
+            elif sigma is None:
+                raise ArgumentError(f'interpolation={interpolation!r} needs sigma')
             elif interpolation == 'triangle':
                 width = 1.0 + sigma[where].double().abs()
                 spread = _triangle(position, width, kernel_size)

@@ -227,13 +227,13 @@ def fill_table(
         progress(row)
         paper = {key: float(value) for key, value in row.printed.items()}
         throughput = paper.pop('throughput', None)
-        plain = rows.get(row.plain)
+        plain = rows[row.plain] if row.plain else None
         ours: dict[str, float] = {}
         if throughput and plain:
             paper['throughput'] = throughput / float(plain.printed['throughput'])
         if row.config:
             ours.update(source.complexity(row.config))
-            ratio = source.throughput_ratio(row.config, plain and plain.config)
+            ratio = source.throughput_ratio(row.config, plain.config if plain else None)
             if ratio:
                 ours['throughput'] = ratio
             ours.update(source.scores(table, row.config))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
@@ -140,7 +141,7 @@ class Classification:
         root = self.root / self.folders[cell.benchmark.removesuffix('_extra')]
         if not cell.corruption:
             return root
-        dataset = DATASETS[cell.benchmark]
+        dataset: Any = DATASETS[cell.benchmark]
         return dataset.cell_folder(root, cell.corruption, cell.severity)
 
     def is_missing(self, cell: Cell) -> bool:
@@ -182,7 +183,9 @@ class Classification:
         """The published way from an image's size to the model's."""
         corrupted = cell.benchmark in ('c', 'c_extra', 'cbar')
         size = self.input_size
-        resize = dict(type='mmpretrain.ResizeEdge', edge='short', backend='pillow')
+        resize: dict = dict(
+            type='mmpretrain.ResizeEdge', edge='short', backend='pillow'
+        )
         crop = dict(type='CenterCrop', crop_size=size)
         scale = round(size * 256 / 224)
         if corrupted and self.on_the_fly and cell.benchmark != 'cbar':

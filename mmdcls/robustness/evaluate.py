@@ -7,12 +7,14 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.evaluator import Evaluator
+from mmengine.model import BaseModel
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner, autocast
 
@@ -47,7 +49,7 @@ class CellRunner:
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: BaseModel,
         cfg: Config,
         task: Classification | Downstream,
         store: CellStore,
@@ -79,7 +81,7 @@ class CellRunner:
         dataset = DATASETS.build(copy.deepcopy(config))
         dataset.full_init()
         key = {**self.key, 'protocol': self._fingerprint_protocol(config)}
-        kept = [None]
+        kept: list[dict | None] = [None]
         if is_main_process():
             images = self._image_files(dataset)
             kept = [self.store.load(cell, key, images)]
@@ -173,7 +175,7 @@ class CellRunner:
 
 def _read_result(evaluator: Evaluator, metrics: dict, root: str, cell: Cell) -> dict:
     """Keep a cell's scores and unreadable images, as JSON can hold them."""
-    result = {}
+    result: dict[str, Any] = {}
     for name, value in metrics.items():
         value = value.item() if hasattr(value, 'item') else value
         if isinstance(value, (int, float)):

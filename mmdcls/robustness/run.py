@@ -8,11 +8,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_distributed, is_main_process
 from mmengine.logging import print_log
+from mmengine.model import BaseModel
 
 from mmdcls.analysis.complexity import count_flops
 from mmdcls.apis.data_paths import check_data_paths, check_data_root, set_data_root
@@ -133,7 +135,7 @@ def run(
         _refuse_corruption(cells, channels)
     flops = None
     if TASKS[scope] is downstream:
-        task = downstream.Downstream(cfg)
+        task: Any = downstream.Downstream(cfg)
     else:
         size = settings.input_size or classification.read_input_size(
             classification.read_test_pipeline(cfg)
@@ -198,11 +200,11 @@ def _choose_cells(settings: Settings, task) -> list[Cell]:
         )
     if settings.extra and 'c' in benchmarks:
         benchmarks.insert(benchmarks.index('c') + 1, 'c_extra')
-    corruptions = {
+    corruptions: dict[str, Sequence[str]] = {
         name: list(task.CORRUPTIONS_OF[name]) for name in task.CORRUPTIONS_OF
     }
     if settings.corruptions:
-        known = sum((corruptions.get(name, []) for name in benchmarks), [])
+        known = [c for name in benchmarks for c in corruptions.get(name, [])]
         unknown = [name for name in settings.corruptions if name not in known]
         if unknown:
             raise ConfigError(
@@ -264,7 +266,7 @@ def _load_model(cfg: Config, checkpoint: str) -> torch.nn.Module:
     return runner.model.eval()
 
 
-def _count_outputs(model: torch.nn.Module, size: int) -> int:
+def _count_outputs(model: BaseModel, size: int) -> int:
     """Number of scores that a classifier gives."""
     from mmpretrain.structures import DataSample
 

@@ -135,7 +135,8 @@ def mask_to_polygons(mask: np.ndarray) -> list[list[float]]:
     # Contours pass through pixel centres: tracing an enlarged mask brings them within
     # an eighth of a pixel of the real border.
     enlargement = 4
-    enlarged = np.kron(mask.astype(np.uint8), np.ones((enlargement,) * 2, np.uint8))
+    pixel = np.ones((enlargement,) * 2, np.uint8)
+    enlarged: np.ndarray = np.kron(mask.astype(np.uint8), pixel)
     contours, _ = cv2.findContours(enlarged, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     polygons = []
     for contour in contours:

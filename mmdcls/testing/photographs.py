@@ -145,7 +145,7 @@ def load_backdrop(name: str, split: str) -> np.ndarray:
     photograph, *boxes = _BACKDROPS[name]
     x0, y0, x1, y1 = boxes[('train', 'val').index(split)]
     piece = load_photograph(photograph)[y0:y1, x0:x1].astype(np.float32) / 255
-    piece = np.clip(piece * np.float32(_TINTS.get(name, (1, 1, 1))), 0, 1)
+    piece = np.clip(piece * np.array(_TINTS.get(name, (1, 1, 1)), np.float32), 0, 1)
     piece.flags.writeable = False
     return piece
 

@@ -124,7 +124,7 @@ def paste(image: np.ndarray, patch: np.ndarray, top: int, left: int) -> np.ndarr
         rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
     ]
     alpha = layer[..., 3:]
-    shadow = np.zeros((height, width), np.float32)
+    shadow: np.ndarray = np.zeros((height, width), np.float32)
     shadow[3:, 2:] = alpha[:-3, :-2, 0]
     shadow = cv2.GaussianBlur(shadow, (0, 0), 2.5)
     image *= 1 - _SHADOW * shadow[..., None]

@@ -35,7 +35,7 @@ def list_classification(source: Source, report: Report) -> list[Sample]:
         report.add(
             images, f'holds {len(folders)} class folders, but there are {len(classes)}'
         )
-    samples = []
+    samples: list[Sample] = []
     for folder in folders:
         paths = list_files(folder, suffixes)
         if not paths:

@@ -6,6 +6,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from mmengine.registry import TRANSFORMS
@@ -110,8 +111,7 @@ def check_sample(sample: Sample, loader: PipelineLoader) -> Finding:
     """
     found = Finding(sample)
     pixels = _load(loader.load_image, sample, sample.image, found)
-    file = _decode(sample.image, found) if pixels is not None else None
-    if file is None:
+    if pixels is None or (file := _decode(sample.image, found)) is None:
         return found
     found.form = (pixels.shape[2] if pixels.ndim > 2 else 1, str(pixels.dtype))
     size = pixels.shape[1], pixels.shape[0]
@@ -129,7 +129,7 @@ def check_sample(sample: Sample, loader: PipelineLoader) -> Finding:
             )
         )
     if sample.labels:
-        _check_label_map(sample, loader, found, size, as_loaded)
+        _check_label_map(sample, sample.labels, loader, found, size, as_loaded)
     if (sample.size or sample.labels) and not found.problems:
         found.undecided = file.orientation in (2, 3, 4) or (
             file.orientation > 4 and size[0] == size[1]
@@ -171,14 +171,15 @@ def _decode(path: str, found: Finding) -> _File | None:
 
 def _read_orientation(image: Image.Image) -> int:
     try:
-        orientation = image.getexif().get(_ORIENTATION)
+        orientation: Any = image.getexif().get(_ORIENTATION)
     except Exception:  # Readers go on past a damaged EXIF block, and so does this.
         return 1
-    return orientation if orientation in range(1, 9) else 1
+    return int(orientation) if orientation in range(1, 9) else 1
 
 
 def _check_label_map(
     sample: Sample,
+    label_range: LabelRange,
     loader: PipelineLoader,
     found: Finding,
     size: tuple[int, int],
@@ -186,8 +187,7 @@ def _check_label_map(
 ) -> None:
     path = sample.item['seg_map_path']
     labels = _load(loader.load_label_map, sample, path, found)
-    file = _decode(path, found) if labels is not None else None
-    if file is None:
+    if labels is None or (file := _decode(path, found)) is None:
         return
     if labels.ndim != 2:
         channels = labels.shape[2]
@@ -201,7 +201,7 @@ def _check_label_map(
             f'is {labels.shape[1]}x{labels.shape[0]}, but its image is '
             f'{size[0]}x{size[1]}{as_loaded}'
         )
-    messages += _wrong_labels(found.labels, sample.labels)
+    messages += _wrong_labels(found.labels, label_range)
     if labels.dtype == np.uint8 and file.largest > 255:
         messages.append(
             f'holds values up to {file.largest}, of which the pipeline keeps the '
@@ -251,7 +251,9 @@ class Summary:
 
     def _compare_forms(self, report: Report) -> None:
         """Images of other channels or another type cannot be in one batch."""
-        usual = max(self._forms, key=lambda form: len(self._forms[form]), default=None)
+        if not self._forms:
+            return
+        usual = max(self._forms, key=lambda form: len(self._forms[form]))
         for form, paths in self._forms.items():
             for path in paths if form != usual else []:
                 report.add(

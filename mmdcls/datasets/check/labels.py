@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mmengine.registry import MODELS
 
@@ -42,7 +43,7 @@ def compare_classes(lists: Sequence[ClassList]) -> list[Problem]:
     does not reach; a name of its own at the place of another may be meant.
     """
     problems = []
-    firsts = {}
+    firsts: dict = {}
     for classes in lists:
         if not classes.names:
             continue
@@ -91,7 +92,7 @@ def compare_heads(
         exact: True if more outputs than classes cannot be meant either, as in mmdet,
             whose metrics look up the category of every output.
     """
-    problems = {}
+    problems: dict = {}
     for head in iter_heads(model):
         for classes in lists:
             if head.num_classes == classes.count:
@@ -166,7 +167,7 @@ def _read_head(key: str, config: Mapping) -> Head | None:
     return Head(key, count, single, origin)
 
 
-def _default_count(kind: object) -> int | None:
+def _default_count(kind: Any) -> int | None:
     """The number of classes that a head takes where the config is silent."""
     for base in getattr(find_class(MODELS, kind), '__mro__', ()):
         parameter = inspect.signature(base.__init__).parameters.get('num_classes')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 SHOWN = 5
 """How many values or names a sentence lists."""
@@ -55,7 +56,7 @@ class Sample:
         labels: What the label map ``item['seg_map_path']`` may hold, if there is one.
     """
 
-    item: Mapping[str, object]
+    item: Mapping[str, Any]
     size: tuple[int, int] | None = None
     labels: LabelRange | None = None
 

@@ -87,7 +87,7 @@ def _read_coco(path: str) -> dict:
     return content
 
 
-def category_names(content: dict) -> dict[int, str]:
+def category_names(content: dict) -> dict[Any, str]:
     """Give the names of the categories by their ids, in the order of the file."""
     return {category['id']: category['name'] for category in content['categories']}
 
@@ -193,5 +193,5 @@ def open_sources(
 
 
 def _is_of_mmengine(config: Mapping) -> bool:
-    cls = find_class(DATASETS, config.get('type'))
+    cls = find_class(DATASETS, config['type'])
     return isinstance(cls, type) and issubclass(cls, BaseDataset)

@@ -43,12 +43,12 @@ def grad_input(
     if min(margins) < 0:
         # The outermost outputs see nothing but padding.
         cut = [max(0, -margin) for margin in margins]
-        height, width = grad_output.shape[2:]
+        rows, columns = grad_output.shape[2:]
         grad_output = grad_output[
-            ..., cut[0] : height - cut[0], cut[1] : width - cut[1]
+            ..., cut[0] : rows - cut[0], cut[1] : columns - cut[1]
         ]
-        margins = [max(0, margin) for margin in margins]
-    return forward(grad_output, weight.flip(2, 3), None, tuple(margins))
+    height, width = (max(0, margin) for margin in margins)
+    return forward(grad_output, weight.flip(2, 3), None, (height, width))
 
 
 def grad_weight(

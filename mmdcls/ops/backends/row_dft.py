@@ -15,6 +15,7 @@ groups whose transform stays in the caches, which halves the time of a large bat
 
 import functools
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,7 +92,7 @@ def grad_weight(
         x, x.shape[3], kernel_size[1], padding[1]
     )
     channels = x.shape[1]
-    columns = 0
+    columns: Any = 0
     size = _group_size(x, from_input)
     for images, gradients in zip(x.split(size), grad_output.split(size), strict=True):
         columns += aten.grad_weight(

@@ -18,6 +18,7 @@ Maps are dense (N, C, H, W), so that rows are read in whole cache lines.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import triton
@@ -107,7 +108,7 @@ def correlate_kernel(
         chunk_stride: tl.constexpr = 1
     else:
         within = u[:, None] * TILE + w[None, :]
-        chunk_stride: tl.constexpr = TILE
+        chunk_stride: tl.constexpr = TILE  # type: ignore[no-redef]
     first_tap = table + channel.to(tl.int64) * tap_rows * (SPAN * TILE)
     first_tap = first_tap + within - s[None, :] * (SPAN * TILE)
     total = tl.zeros((BLOCK_M, BLOCK_H * TILE), dtype=tl.float32)
@@ -251,7 +252,7 @@ def launch(
     weight: Tensor,
     bias: Tensor | None,
     out: Tensor,
-    padding: list[int],
+    padding: Sequence[int],
     *,
     flip: bool = False,
     blocks: tuple[int, int, int, int] = CORRELATE_BLOCKS,
@@ -305,7 +306,7 @@ def launch_sum(
     x: Tensor,
     grad_output: Tensor,
     kernel_size: tuple[int, int],
-    padding: list[int],
+    padding: Sequence[int],
     *,
     blocks: tuple[int, int, int, int, int] = SUM_BLOCKS,
 ) -> Tensor:

@@ -6,6 +6,8 @@ of four output rows, which lie in registers as four sums. No value is exchanged 
 threads.
 """
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -124,7 +126,7 @@ def launch(
     taps: Tensor,
     bias: Tensor | None,
     out: Tensor,
-    padding: list[int],
+    padding: Sequence[int],
     *,
     flip: bool = False,
     images_per_program: int = 1,

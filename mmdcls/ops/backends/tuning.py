@@ -131,7 +131,7 @@ class Tuner:
 
 def fastest(times: dict[str, float]) -> str:
     """The name to choose: ``'aten'`` unless another one is clearly faster."""
-    best = min(times, key=times.get)
+    best = min(times, key=lambda name: times[name])
     return best if times[best] < MARGIN * times['aten'] else 'aten'
 
 
@@ -237,11 +237,11 @@ def make_arguments(
     weight = random(x.shape[1], 1, *kernel_size).contiguous()
     if operation == 'forward':
         return maps, weight, None, padding
-    size = tuple(
+    map_size = tuple(
         s - 2 * p + k - 1
         for s, p, k in zip(x.shape[2:], padding, kernel_size, strict=True)
     )
-    return maps, weight, size, padding
+    return maps, weight, map_size, padding
 
 
 def cache_folder() -> Path:

@@ -14,6 +14,7 @@ busy machine slows all of them; compare the ratios.
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,10 +25,11 @@ from mmdcls.ops.backends import choices
 from .complete import write_complete_report
 from .contenders import ReleasedDcls2d
 from .layers import (
-    GROWTH_SIZES,
     KERNEL_COUNT,
     KERNEL_SIZE,
     STAGES,
+    Rates,
+    Settings,
     check_parity,
     measure_rates,
     time_construction,
@@ -38,13 +40,12 @@ from .report import to_markdown
 from .table import tune, write_choices
 from .timing import describe_device
 
-TUNED_KERNEL_SIZES = (7, 17, 21, 31, 51)
 # Of a complete report, the most important one first; without and with a GPU.
 DTYPES = ((torch.float32,), (torch.float16, torch.bfloat16, torch.float32))
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line and fill in what depends on the device."""
+    """Read the command line and choose the device."""
     parser = argparse.ArgumentParser(
         prog='python -m mmdcls.ops.benchmark', description=__doc__.split('\n')[0]
     )
@@ -93,65 +94,78 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--quick', action='store_true', help='few channels, once: only to see it run'
     )
-    options = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     cuda = torch.cuda.is_available()
-    options.device = torch.device(options.device or ('cuda' if cuda else 'cpu'))
-    if options.device.type == 'cuda' and not cuda:
-        parser.error(f'--device {options.device}: PyTorch finds no GPU here')
-    options.dtype = getattr(torch, options.dtype)
-    if options.batch_sizes is None:
-        on_gpu = options.device.type == 'cuda'
-        options.batch_sizes = [64, 128] if on_gpu else [4, 16]
-    options.released = ReleasedDcls2d is not None and not options.report
-    options.dtypes = DTYPES[options.device.type == 'cuda']
-    options.stages, options.growth_sizes = STAGES, GROWTH_SIZES
-    options.tuned_kernel_sizes = TUNED_KERNEL_SIZES
-    if options.quick:
-        options.stages = tuple((16, size) for _, size in STAGES)
-        options.growth_sizes, options.tuned_kernel_sizes = (7, KERNEL_SIZE), (7, 17)
-        options.batch_sizes, options.repetitions = options.batch_sizes[:1], 1
-    return options
+    args.device = torch.device(args.device or ('cuda' if cuda else 'cpu'))
+    if args.device.type == 'cuda' and not cuda:
+        parser.error(f'--device {args.device}: PyTorch finds no GPU here')
+    return args
+
+
+def read_settings(args: argparse.Namespace) -> Settings:
+    """Turn what the command line asks for into settings."""
+    on_gpu = args.device.type == 'cuda'
+    settings = Settings(
+        device=args.device,
+        dtype=getattr(torch, args.dtype),
+        batch_sizes=tuple(args.batch_sizes or ((64, 128) if on_gpu else (4, 16))),
+        repetitions=args.repetitions,
+        released=ReleasedDcls2d is not None and not args.report,
+        compile=args.compile,
+        dtypes=DTYPES[on_gpu],
+    )
+    if not args.quick:
+        return settings
+    return replace(
+        settings,
+        batch_sizes=settings.batch_sizes[:1],
+        repetitions=1,
+        stages=tuple((16, size) for _, size in STAGES),
+        growth_sizes=(7, KERNEL_SIZE),
+        tuned_kernel_sizes=(7, 17),
+        construction=(16, 4),
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    options = parse_args(arguments)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    args = parse_args(arguments)
+    settings = read_settings(args)
+    if args.threads:
+        torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    if options.report:
-        sys.exit(not write_complete_report(options))
-    check_parity(options.device, options.dtype)
-    if options.tune:
-        key = (options.device.type, str(options.dtype).removeprefix('torch.'))
-        write_choices(options.choices, key, tune(options))
+    if args.report:
+        sys.exit(not write_complete_report(settings, args.report, args.minutes))
+    check_parity(settings.device, settings.dtype)
+    if args.tune:
+        write_choices(args.choices, (args.device.type, args.dtype), tune(settings))
         return
-    measure_rates(options)
+    rates = measure_rates(settings)
     report = {
-        'environment': describe(options),
-        'layers': time_layers(options),
-        'growth': time_growth(options),
-        'construction': time_construction(options),
+        'environment': describe(settings, rates),
+        'layers': time_layers(settings, rates),
+        'growth': time_growth(settings),
+        'construction': time_construction(settings),
     }
     text = to_markdown(report, KERNEL_SIZE, KERNEL_COUNT)
     print(text)
-    if options.out:
-        write_text(f'{options.out}.md', text)
-        write_json(f'{options.out}.json', report)
+    if args.out:
+        write_text(f'{args.out}.md', text)
+        write_json(f'{args.out}.json', report)
 
 
-def describe(options):
-    """What the figures depend on."""
-    device = options.device
+def describe(settings: Settings, rates: Rates) -> dict:
+    """Collect what the figures depend on."""
+    device = settings.device
     description = {
         **describe_device(device),
-        'dtype': str(options.dtype).removeprefix('torch.'),
-        'repetitions': options.repetitions,
+        'dtype': str(settings.dtype).removeprefix('torch.'),
+        'repetitions': settings.repetitions,
         'parity': 'passed',
-        'copy bandwidth, GB/s': round(options.copy_bandwidth / 1e9),
+        'copy bandwidth, GB/s': round(rates.copy_bandwidth / 1e9),
     }
-    if device.type == 'cpu':
-        rate = round(options.product_rate / 1e9)
+    if rates.product_rate:
+        rate = round(rates.product_rate / 1e9)
         description['matrix product, 1e9 multiply-adds/s'] = rate
     if ReleasedDcls2d is None:
         description['released package'] = 'not installed'

@@ -31,31 +31,28 @@ def launches(
     """
     from mmdcls.ops.backends import toeplitz_kernels, triton_kernels
 
-    k = [min(kernel_size, 2 * extent - 1) for extent in x.shape[2:]]
-    padding = [size // 2 for size in k]
+    rows, columns = (min(kernel_size, 2 * extent - 1) for extent in x.shape[2:])
+    k, padding = (rows, columns), (rows // 2, columns // 2)
     weight = torch.randn(x.shape[1], 1, *k, device=x.device).to(x.dtype)
     last = x.permute(0, 2, 3, 1).contiguous()
     taps = weight[:, 0].permute(1, 2, 0).contiguous()
-    for configuration in _EXACT:
-        run = functools.partial(
-            triton_kernels.launch,
-            *(last, taps, None, torch.empty_like(last), padding),
-            blocks=configuration,
+    if triton.can_run('forward', x, k, padding):
+        launch: Callable[..., object] = functools.partial(
+            triton_kernels.launch, last, taps, None, torch.empty_like(last), padding
         )
-        if triton.can_run('forward', x, k, padding):
-            yield 'triton', configuration, run
-    if not toeplitz.can_run('forward', x, k, padding):
-        return
-    x = x.contiguous()
-    for configuration in _CORRELATE:
-        run = functools.partial(
-            toeplitz_kernels.launch,
-            *(x, weight, None, torch.empty_like(x), padding),
-            blocks=configuration,
+        yield from _with_blocks('triton', launch, _EXACT)
+    if toeplitz.can_run('forward', x, k, padding):
+        x = x.contiguous()
+        launch = functools.partial(
+            toeplitz_kernels.launch, x, weight, None, torch.empty_like(x), padding
         )
-        yield 'toeplitz', configuration, run
-    for configuration in _SUM:
-        run = functools.partial(
-            toeplitz_kernels.launch_sum, x, x, k, padding, blocks=configuration
-        )
-        yield 'toeplitz, gradient of the weight', configuration, run
+        yield from _with_blocks('toeplitz', launch, _CORRELATE)
+        launch = functools.partial(toeplitz_kernels.launch_sum, x, x, k, padding)
+        yield from _with_blocks('toeplitz, gradient of the weight', launch, _SUM)
+
+
+def _with_blocks(
+    kernel: str, launch: Callable[..., object], all_blocks: tuple
+) -> Iterator[tuple[str, tuple[int, ...], Callable[[], object]]]:
+    for blocks in all_blocks:
+        yield kernel, blocks, functools.partial(launch, blocks=blocks)

@@ -1,44 +1,50 @@
 """The complete report: everything about the operators that a device is needed for."""
 
-import argparse
 import time
 import traceback
+from typing import Any
 
 import torch
 
 from mmdcls.files import markdown_facts, markdown_table, write_json, write_text
 from mmdcls.ops.backends import tuning
 
+from .layers import Settings
 from .sections import SECTIONS
 from .timing import describe_device
 
 
-def write_complete_report(options: argparse.Namespace) -> bool:
+def write_complete_report(settings: Settings, out: str, minutes: float) -> bool:
     """Write ``OUT.md`` and ``OUT.json``, whole sections as they are done.
 
-    A section that fails says so, and those after it run. What ``options.minutes`` do
-    not suffice for is left out, and the report says that, too.
+    A section that fails says so, and those after it run.
+
+    Args:
+        settings: What to time, and how.
+        out: Path of the report without its suffix.
+        minutes: How long it may take; what they do not suffice for is left out, and the
+            report says so.
 
     Returns:
         Whether nothing has failed.
     """
-    end = time.monotonic() + 60 * options.minutes
-    report = {'facts': _facts(options), 'sections': []}
+    end = time.monotonic() + 60 * minutes
+    report: dict[str, Any] = {'facts': _facts(settings, minutes), 'sections': []}
     for title, (rows_of, needs_gpu) in SECTIONS.items():
-        section = {'title': title, 'rows': [], 'note': ''}
+        section: dict[str, Any] = {'title': title, 'rows': [], 'note': ''}
         report['sections'].append(section)
         start = time.monotonic()
         try:
-            if needs_gpu and options.device.type != 'cuda':
+            if needs_gpu and settings.device.type != 'cuda':
                 section['note'] = 'Left out: it needs a GPU.'
             else:
-                _fill(section, rows_of(options), end)
+                _fill(section, rows_of(settings), end)
         except Exception as error:
             section['note'] = f'FAILED: {type(error).__name__}: {error}'
             traceback.print_exc()
         seconds = time.monotonic() - start
         print(f'{title}: {seconds:.0f} s {section["note"]}', flush=True)
-        _write(options.report, report)
+        _write(out, report)
     return 'FAILED' not in str(report)
 
 
@@ -71,20 +77,20 @@ def to_markdown(report: dict) -> str:
     return '\n'.join(parts)
 
 
-def _facts(options):
+def _facts(settings: Settings, minutes: float) -> dict:
     facts = {
-        **describe_device(options.device),
-        'repetitions': options.repetitions,
-        'minutes at most': options.minutes,
+        **describe_device(settings.device),
+        'repetitions': settings.repetitions,
+        'minutes at most': minutes,
     }
-    if options.device.type == 'cuda':
-        properties = torch.cuda.get_device_properties(options.device)
+    if settings.device.type == 'cuda':
+        properties = torch.cuda.get_device_properties(settings.device)
         facts |= {
             'compute capability': f'{properties.major}.{properties.minor}',
             'multiprocessors': properties.multi_processor_count,
             'memory, GB': round(properties.total_memory / 1e9),
             'CUDA': torch.version.cuda,
             'cuDNN': torch.backends.cudnn.version(),
-            'file of measured choices': tuning.cache_file(options.device).name,
+            'file of measured choices': tuning.cache_file(settings.device).name,
         }
     return facts

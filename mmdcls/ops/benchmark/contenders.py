@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,10 +43,12 @@ class DCLSLayer(nn.Module):
         self.positions = nn.Parameter(positions.clamp(-limit, limit))
         self.bias = nn.Parameter(torch.zeros(channels))
         # The widths that the released package starts with.
-        sigma = {'triangle': 0.0, 'gaussian': 0.23}.get(interpolation)
-        if sigma is not None:
-            sigma = nn.Parameter(torch.full_like(self.positions, sigma))
-        self.register_parameter('sigma', sigma)
+        width = {'triangle': 0.0, 'gaussian': 0.23}.get(interpolation)
+        self.sigma = (
+            None
+            if width is None
+            else nn.Parameter(torch.full_like(self.positions, width))
+        )
 
     def construct_kernel(self) -> torch.Tensor:
         """The dense kernel, (channels, 1, rows, columns)."""
@@ -114,13 +117,11 @@ def train_step(
     return run
 
 
-def construction_step(
-    layer: nn.Module, grad_kernel: torch.Tensor
-) -> Callable[[], object]:
+def construction_step(layer: Any, grad_kernel: torch.Tensor) -> Callable[[], object]:
     """A function that builds the kernel of a layer of either kind and all gradients."""
     if isinstance(layer, DCLSLayer):
-        sources = layer.weight, layer.positions, layer.sigma
-        construct = layer.construct_kernel
+        sources: tuple = layer.weight, layer.positions, layer.sigma
+        construct: Callable = layer.construct_kernel
     else:
         sources = layer.weight, layer.P, layer.SIG
         construct = functools.partial(layer.DCK, *sources)

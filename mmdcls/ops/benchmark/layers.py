@@ -1,7 +1,8 @@
 """The parts of the benchmark: layers, growth with the kernel's size, construction."""
 
-import argparse
 import copy
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,50 @@ STAGES = ((96, 56), (192, 28), (384, 14), (768, 7))
 KERNEL_SIZE, KERNEL_COUNT = 17, 34
 GROWTH_SIZES = (7, 11, 17, 21, 27, 31)
 TUNED_KERNEL_SIZES = (7, 17, 21, 31, 51)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the benchmark times, and how.
+
+    Attributes:
+        device: Where everything runs.
+        dtype: Data type of the maps and of the plain layers.
+        batch_sizes: Numbers of images; the first one where one is enough.
+        repetitions: Number of times that each contender gets its turn.
+        released: Whether the released package joins the comparison.
+        compile: Whether to time the construction under ``torch.compile``, too.
+        dtypes: Data types of a complete report, the most important one first.
+        stages: Channels and map size of each stage.
+        growth_sizes: Dilated kernel sizes of the table of growth.
+        tuned_kernel_sizes: Kernel sizes that ``--tune`` chooses backends for.
+        construction: Channels and elements of the kernels that are built.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    batch_sizes: tuple[int, ...]
+    repetitions: int = 9
+    released: bool = False
+    compile: bool = False
+    dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+    stages: tuple[tuple[int, int], ...] = STAGES
+    growth_sizes: tuple[int, ...] = GROWTH_SIZES
+    tuned_kernel_sizes: tuple[int, ...] = TUNED_KERNEL_SIZES
+    construction: tuple[int, int] = (1024, 40)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the layers' times are compared with.
+
+    Attributes:
+        copy_bandwidth: Bytes per second read and written by a large copy.
+        product_rate: Multiply-adds per second of a large matrix product; only on a CPU.
+    """
+
+    copy_bandwidth: float
+    product_rate: float | None = None
 
 
 def tolerance(dtype: torch.dtype, device: torch.device) -> float:
@@ -50,7 +95,7 @@ def check_parity(device: torch.device, dtype: torch.dtype) -> None:
             grad_output = torch.randn_like(output)
             actual = torch.autograd.grad(output, (x, kernel), grad_output)
             exact = [t.detach().double().requires_grad_() for t in (x, kernel)]
-            expected = F.conv2d(*exact, padding=size // 2, groups=8)
+            expected = F.conv2d(exact[0], exact[1], padding=size // 2, groups=8)
             wanted = torch.autograd.grad(expected, exact, grad_output.double())
             for ours, theirs in zip(
                 (output, *actual), (expected, *wanted), strict=True
@@ -62,16 +107,20 @@ def check_parity(device: torch.device, dtype: torch.dtype) -> None:
                 )
 
 
-def measure_rates(options: argparse.Namespace) -> None:
-    """Measure what the layers' times are compared with; kept in ``options``."""
-    options.copy_bandwidth = copy_bandwidth(options.device)
-    if options.device.type == 'cpu':
-        options.product_rate = product_rate(options.dtype)
+def measure_rates(settings: Settings) -> Rates:
+    """Measure what the layers' times are compared with."""
+    on_cpu = settings.device.type == 'cpu'
+    return Rates(
+        copy_bandwidth(settings.device),
+        product_rate(settings.dtype) if on_cpu else None,
+    )
 
 
-def time_stage(channels, map_size, batch_size, options):
-    """Times of one stage in ms: ``{'inference': {...}, 'train': {...}}``."""
-    device, dtype = options.device, options.dtype
+def time_stage(
+    channels: int, map_size: int, batch_size: int, settings: Settings
+) -> dict[str, dict[str, float]]:
+    """Time the layers of one stage; milliseconds by mode and contender."""
+    device, dtype = settings.device, settings.dtype
     x = torch.randn(batch_size, channels, map_size, map_size, device=device).to(dtype)
     grad_output = torch.randn_like(x)
     last = torch.channels_last
@@ -80,7 +129,8 @@ def time_stage(channels, map_size, batch_size, options):
     plain = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
     plain = plain.to(device, dtype)
     plain_last = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
-    plain_last = plain_last.to(device, dtype, memory_format=last)
+    plain_last = plain_last.to(device, dtype)
+    plain_last.to(memory_format=last)  # type: ignore[call-overload]
     with torch.no_grad():
         kernel = layer.construct_kernel().to(dtype)
     infer = {
@@ -98,26 +148,26 @@ def time_stage(channels, map_size, batch_size, options):
     if device.type == 'cuda':  # On a CPU all maps become channels_last.
         infer['dcls nchw'] = inference(layer, x, kernel)
         train['dcls nchw'] = train_step(layer, x, grad_output)
-    if options.released and dtype == torch.float32:
+    if settings.released and dtype == torch.float32:
         released = released_layer(layer)
         infer['released'] = inference(released, x)
         train['released'] = train_step(released, x, grad_output)
     return {
-        'inference': interleaved(infer, options.repetitions, device),
-        'train': interleaved(train, options.repetitions, device),
+        'inference': interleaved(infer, settings.repetitions, device),
+        'train': interleaved(train, settings.repetitions, device),
     }
 
 
-def time_layers(options):
-    """Times of all stages and their sums, with ratios: a list of rows."""
+def time_layers(settings: Settings, rates: Rates) -> list[dict]:
+    """Time all stages and their sums; a row each, with ratios."""
     rows = []
-    for batch_size in options.batch_sizes:
+    for batch_size in settings.batch_sizes:
         stages = [
             (
                 f'{channels}x{size}x{size}',
-                time_stage(channels, size, batch_size, options),
+                time_stage(channels, size, batch_size, settings),
             )
-            for channels, size in options.stages
+            for channels, size in settings.stages
         ]
         for mode in ('inference', 'train'):
             total = {
@@ -125,44 +175,50 @@ def time_layers(options):
                 for name in stages[0][1][mode]
             }
             for stage, times in [*((s, t[mode]) for s, t in stages), ('sum', total)]:
-                row = {'batch': batch_size, 'mode': mode, 'stage': stage, 'ms': times}
+                row: dict[str, Any] = {
+                    'batch': batch_size,
+                    'mode': mode,
+                    'stage': stage,
+                    'ms': times,
+                }
                 row['ratio'] = {
                     name: value / times['dcls']
                     for name, value in times.items()
                     if not name.startswith('dcls')
                 }
-                if options.device.type == 'cuda' and stage != 'sum':
-                    row['bandwidth'] = bandwidth_fraction(row, options)
-                if options.device.type == 'cpu' and mode == 'inference':
-                    row['arithmetic'] = arithmetic_fraction(row, options)
+                if settings.device.type == 'cuda' and stage != 'sum':
+                    row['bandwidth'] = bandwidth_fraction(row, settings, rates)
+                if settings.device.type == 'cpu' and mode == 'inference':
+                    row['arithmetic'] = arithmetic_fraction(row, settings, rates)
                 rows.append(row)
     return rows
 
 
-def bandwidth_fraction(row, options):
-    """Compulsory memory traffic over time, as a fraction of a plain copy's."""
+def bandwidth_fraction(row: dict, settings: Settings, rates: Rates) -> float:
+    """Give the unavoidable memory traffic per second, relative to a plain copy's."""
     channels, size = stage_of(row['stage'])
     values = row['batch'] * channels * size * size
     # Forward reads x and writes y; each of the two gradients moves two maps as well.
     maps = {'inference': 2, 'train': 6}[row['mode']]
-    traffic = maps * values * torch.finfo(options.dtype).bits / 8
-    return traffic / (row['ms']['dcls'] / 1e3) / options.copy_bandwidth
+    traffic = maps * values * torch.finfo(settings.dtype).bits / 8
+    return traffic / (row['ms']['dcls'] / 1e3) / rates.copy_bandwidth
 
 
-def arithmetic_fraction(row, options):
-    """Products of the dense convolution over time, against a matrix product's rate.
+def arithmetic_fraction(row: dict, settings: Settings, rates: Rates) -> float:
+    """Give the products per second, relative to those of a large matrix product.
 
     Counted are those with values of the map, not those with padding.
     """
-    stages = options.stages if row['stage'] == 'sum' else [stage_of(row['stage'])]
+    stages = settings.stages if row['stage'] == 'sum' else [stage_of(row['stage'])]
     products = sum(
         row['batch'] * channels * taps_inside(size) ** 2 for channels, size in stages
     )
-    return products / (row['ms']['dcls'] / 1e3) / options.product_rate
+    assert rates.product_rate is not None
+    return products / (row['ms']['dcls'] / 1e3) / rates.product_rate
 
 
-def taps_inside(size):
-    """Pairs of an output and a tap that lies inside of one row of the map."""
+def taps_inside(size: int) -> int:
+    """Count the pairs of an output and a tap that lie inside of one row of the map."""
     reach = KERNEL_SIZE // 2
     return sum(
         min(size - 1, position + reach) - max(0, position - reach) + 1
@@ -170,57 +226,56 @@ def taps_inside(size):
     )
 
 
-def stage_of(name):
-    """Channels and map size of a stage by its name."""
+def stage_of(name: str) -> tuple[int, int]:
+    """Give the channels and the map size of a stage by its name."""
     channels, size, _ = map(int, name.split('x'))
     return channels, size
 
 
-def time_growth(options):
-    """Train step over the dilated kernel size, summed over the stages."""
-    batch_size = options.batch_sizes[0]
-    totals = dict.fromkeys(options.growth_sizes, 0.0)
-    for channels, size in options.stages:
-        x = torch.randn(batch_size, channels, size, size, device=options.device)
-        x = x.to(options.dtype, memory_format=torch.channels_last)
+def time_growth(settings: Settings) -> list[dict]:
+    """Time a training step by dilated kernel size, summed over the stages."""
+    batch_size = settings.batch_sizes[0]
+    totals = dict.fromkeys(settings.growth_sizes, 0.0)
+    for channels, size in settings.stages:
+        x = torch.randn(batch_size, channels, size, size, device=settings.device)
+        x = x.to(settings.dtype, memory_format=torch.channels_last)
         steps = {
-            kernel_size: train_step(
-                DCLSLayer(channels, kernel_size, KERNEL_COUNT).to(options.device),
+            str(kernel_size): train_step(
+                DCLSLayer(channels, kernel_size, KERNEL_COUNT).to(settings.device),
                 x,
                 torch.randn_like(x),
             )
-            for kernel_size in options.growth_sizes
+            for kernel_size in settings.growth_sizes
         }
         for name, value in interleaved(
-            steps, options.repetitions, options.device
+            steps, settings.repetitions, settings.device
         ).items():
-            totals[name] += value
+            totals[int(name)] += value
     return [
         {'kernel_size': size, 'ms': value, 'ratio': value / totals[KERNEL_SIZE]}
         for size, value in totals.items()
     ]
 
 
-def time_construction(options):
-    """Kernel construction, forward and backward: time and peak memory."""
-    channels, count = (1024, 40) if not options.quick else (16, 4)
+def time_construction(settings: Settings) -> list[dict]:
+    """Time the construction of kernels, forward and backward, and its peak memory."""
+    channels, count = settings.construction
     rows = []
     for interpolation in INTERPOLATIONS:
         layer = DCLSLayer(channels, KERNEL_SIZE, count, interpolation)
-        layer = layer.to(options.device)
+        layer = layer.to(settings.device)
         grad_kernel = torch.randn_like(layer.construct_kernel())
         steps = {'dcls': construction_step(layer, grad_kernel)}
-        if options.compile:
+        if settings.compile:
             compiled = copy.deepcopy(layer)
-            compiled.construct_kernel = torch.compile(
-                compiled.construct_kernel, fullgraph=True
-            )
+            build = torch.compile(compiled.construct_kernel, fullgraph=True)
+            compiled.construct_kernel = build  # type: ignore[method-assign]
             steps['dcls, compiled'] = construction_step(compiled, grad_kernel)
-        if options.released:
+        if settings.released:
             steps['released'] = construction_step(released_layer(layer), grad_kernel)
-        times = interleaved(steps, options.repetitions, options.device)
+        times = interleaved(steps, settings.repetitions, settings.device)
         for name, step in steps.items():
             row = {'interpolation': interpolation, 'name': name, 'ms': times[name]}
-            row['peak_mb'] = peak_memory(step, options.device) / 2**20
+            row['peak_mb'] = peak_memory(step, settings.device) / 2**20
             rows.append(row)
     return rows

@@ -3,9 +3,8 @@
 A row is a flat dict, one column of a table for each key. Times are in milliseconds.
 """
 
-import argparse
-import functools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -17,6 +16,7 @@ from mmdcls.ops.kernel import INTERPOLATIONS
 
 from . import blocks, layers
 from .contenders import DCLSLayer, inference, train_step
+from .layers import Settings
 from .timing import peak_memory
 
 Rows = Iterator[dict]
@@ -37,12 +37,12 @@ _PARITY_CASES = (
 _MODELS = {'ImageNet': (64, 56, 56), 'UperNet': (2, 128, 128), 'Cascade': (1, 200, 320)}
 
 
-def parity(options: argparse.Namespace) -> Rows:
+def parity(settings: Settings) -> Rows:
     """Every backend against PyTorch's convolution in float64."""
-    for dtype in options.dtypes:
+    for dtype in settings.dtypes:
         for name in tuning.CANDIDATES:
             for operation in OPERATIONS:
-                yield _parity_row(name, operation, dtype, options.device)
+                yield _parity_row(name, operation, dtype, settings.device)
 
 
 def _parity_row(name, operation, dtype, device):
@@ -51,7 +51,7 @@ def _parity_row(name, operation, dtype, device):
     for (shape, size), memory_format in (
         (case, memory_format) for case in _PARITY_CASES for memory_format in FORMATS
     ):
-        padding = tuple(k // 2 for k in size)
+        padding = size[0] // 2, size[1] // 2
         x = torch.empty(shape, dtype=dtype, device=device)
         x = x.to(memory_format=FORMATS[memory_format])
         try:
@@ -79,19 +79,18 @@ def _parity_row(name, operation, dtype, device):
     }
 
 
-def construction_parity(options: argparse.Namespace) -> Rows:
+def construction_parity(settings: Settings) -> Rows:
     """Kernels and gradients against the same in float64."""
     for interpolation in INTERPOLATIONS:
-        layer = DCLSLayer(8, layers.KERNEL_SIZE, 34, interpolation).to(options.device)
+        layer = DCLSLayer(8, layers.KERNEL_SIZE, 34, interpolation).to(settings.device)
         results = []
         for module in (layer, DCLSLayer(8, layers.KERNEL_SIZE, 34, interpolation)):
             if module is not layer:
                 module.load_state_dict(layer.state_dict())
-                module = module.to(options.device).double()
+                module = module.to(settings.device).double()
             kernel = module.construct_kernel()
             grad = torch.ones_like(kernel).cumsum(-1)
-            sources = [module.weight, module.positions, module.sigma]
-            sources = [source for source in sources if source is not None]
+            sources = [p for name, p in module.named_parameters() if name != 'bias']
             results.append([kernel, *torch.autograd.grad(kernel, sources, grad)])
         error = max(
             ((a.double() - b).abs().max() / b.abs().max()).item()
@@ -104,26 +103,30 @@ def construction_parity(options: argparse.Namespace) -> Rows:
         }
 
 
-def backend_times(options: argparse.Namespace) -> Rows:
+def backend_times(settings: Settings) -> Rows:
     """Every backend that ``auto`` chooses from, and its choice."""
     size = layers.KERNEL_SIZE
     for model, (batch, height, width) in _MODELS.items():
-        for dtype in options.dtypes:
+        for dtype in settings.dtypes:
             for memory_format in FORMATS:
-                for stage, (channels, _) in enumerate(options.stages):
+                for stage, (channels, _) in enumerate(settings.stages):
                     shape = batch, channels, height >> stage, width >> stage
-                    k = tuple(min(size, 2 * extent - 1) for extent in shape[2:])
-                    x = torch.empty(shape, dtype=dtype, device=options.device)
+                    rows, columns = (min(size, 2 * s - 1) for s in shape[2:])
+                    padding = rows // 2, columns // 2
+                    x = torch.empty(shape, dtype=dtype, device=settings.device)
                     x = x.to(memory_format=FORMATS[memory_format])
                     for operation in OPERATIONS:
                         times = tuning.measure(
-                            *(operation, x, k, tuple(side // 2 for side in k)),
+                            operation,
+                            x,
+                            (rows, columns),
+                            padding,
                             timer=tuning.time_on_gpu,
                         )
                         yield {
                             'model': model,
                             'maps': 'x'.join(map(str, shape)),
-                            'dtype': _short(dtype, options.device),
+                            'dtype': _short(dtype, settings.device),
                             'format': memory_format,
                             'operation': operation,
                             **{
@@ -134,31 +137,30 @@ def backend_times(options: argparse.Namespace) -> Rows:
                         }
 
 
-def layer_times(options: argparse.Namespace) -> Rows:
+def layer_times(settings: Settings) -> Rows:
     """A DCLS layer against the 7x7 one, inference and training."""
-    for dtype in options.dtypes:
-        one = argparse.Namespace(**vars(options) | {'dtype': dtype})
-        layers.measure_rates(one)
-        for row in layers.time_layers(one):
+    for dtype in settings.dtypes:
+        one = replace(settings, dtype=dtype)
+        for row in layers.time_layers(one, layers.measure_rates(one)):
             yield {
-                'dtype': _short(dtype, options.device),
+                'dtype': _short(dtype, settings.device),
                 **{name: row[name] for name in ('batch', 'mode', 'stage')},
                 **{name: f'{value:.3f}' for name, value in row['ms'].items()},
                 **{f'{n} / dcls': f'{value:.2f}' for n, value in row['ratio'].items()},
             }
 
 
-def graph_times(options: argparse.Namespace) -> Rows:
+def graph_times(settings: Settings) -> Rows:
     """The same layers from a CUDA graph."""
-    for channels, size in options.stages:
-        for dtype in options.dtypes[:1]:
+    for channels, size in settings.stages:
+        for dtype in settings.dtypes[:1]:
             for mode in ('inference', 'train'):
                 row = {
-                    'dtype': _short(dtype, options.device),
+                    'dtype': _short(dtype, settings.device),
                     'stage': f'{channels}x{size}x{size}',
                 }
                 row['mode'] = mode
-                for name, step in _steps(channels, size, dtype, mode, options).items():
+                for name, step in _steps(channels, size, dtype, mode, settings).items():
                     step()  # Chooses backends, and compiles them.
                     graph = torch.cuda.CUDAGraph()
                     with torch.cuda.graph(graph):
@@ -169,36 +171,36 @@ def graph_times(options: argparse.Namespace) -> Rows:
                 yield row
 
 
-def peak_memories(options: argparse.Namespace) -> Rows:
+def peak_memories(settings: Settings) -> Rows:
     """Peak memory of a layer beyond what there is before."""
-    for channels, size in options.stages:
+    for channels, size in settings.stages:
         for mode in ('inference', 'train'):
             row = {'stage': f'{channels}x{size}x{size}', 'mode': mode}
-            dtype = options.dtypes[0]
-            for name, step in _steps(channels, size, dtype, mode, options).items():
+            dtype = settings.dtypes[0]
+            for name, step in _steps(channels, size, dtype, mode, settings).items():
                 step()
-                peak = peak_memory(step, options.device)
+                peak = peak_memory(step, settings.device)
                 row[f'{name}, MB'] = f'{peak / 2**20:.1f}'
             yield row
 
 
-def construction_times(options: argparse.Namespace) -> Rows:
+def construction_times(settings: Settings) -> Rows:
     """Building kernels, forward and backward."""
-    for row in layers.time_construction(options):
+    for row in layers.time_construction(settings):
         yield row | {key: f'{row[key]:.3f}' for key in ('ms', 'peak_mb')}
 
 
-def block_times(options: argparse.Namespace) -> Rows:
+def block_times(settings: Settings) -> Rows:
     """The Triton kernels with other blocks than theirs."""
-    for channels, size in options.stages:
-        for dtype in options.dtypes:
+    for channels, size in settings.stages:
+        for dtype in settings.dtypes:
             x = torch.randn(
-                options.batch_sizes[0], channels, size, size, device=options.device
+                settings.batch_sizes[0], channels, size, size, device=settings.device
             ).to(dtype)
             for kernel, configuration, run in blocks.launches(x, layers.KERNEL_SIZE):
                 row = {
                     'maps': 'x'.join(map(str, x.shape)),
-                    'dtype': _short(dtype, options.device),
+                    'dtype': _short(dtype, settings.device),
                     'kernel': kernel,
                     'blocks': ' '.join(map(str, configuration)),
                 }
@@ -210,7 +212,7 @@ def block_times(options: argparse.Namespace) -> Rows:
 
 
 # Title: the rows, and whether they need a GPU. What matters most comes first.
-SECTIONS: dict[str, tuple[Callable[[argparse.Namespace], Rows], bool]] = {
+SECTIONS: dict[str, tuple[Callable[[Settings], Rows], bool]] = {
     'Parity of the backends': (parity, False),
     'Parity of construction': (construction_parity, False),
     'Layers against 7x7': (layer_times, False),
@@ -222,26 +224,25 @@ SECTIONS: dict[str, tuple[Callable[[argparse.Namespace], Rows], bool]] = {
 }
 
 
-def _steps(channels, size, dtype, mode, options):
+def _steps(channels, size, dtype, mode, settings):
     """A step of the DCLS layer and of the 7x7 one, on channels_last maps."""
-    x = torch.randn(options.batch_sizes[0], channels, size, size, device=options.device)
+    x = torch.randn(
+        settings.batch_sizes[0], channels, size, size, device=settings.device
+    )
     x = x.to(dtype).contiguous(memory_format=torch.channels_last)
-    plain = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
-    modules = {
+    plain = nn.Conv2d(channels, channels, 7, padding=3, groups=channels).to(dtype)
+    plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    modules: dict[str, nn.Module] = {
         'dcls': DCLSLayer(channels, layers.KERNEL_SIZE, layers.KERNEL_COUNT),
-        '7x7': plain.to(dtype, memory_format=torch.channels_last),
+        '7x7': plain,
     }
-    make = inference if mode == 'inference' else functools.partial(_train, x=x)
+    modules = {name: module.to(settings.device) for name, module in modules.items()}
+    if mode == 'inference':
+        return {name: inference(module, x) for name, module in modules.items()}
     return {
-        name: make(module.to(options.device), x)
-        if mode == 'inference'
-        else make(module.to(options.device))
+        name: train_step(module, x, torch.randn_like(x))
         for name, module in modules.items()
     }
-
-
-def _train(module, x):
-    return train_step(module, x, torch.randn_like(x))
 
 
 def _short(dtype, device):

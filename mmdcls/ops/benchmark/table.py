@@ -1,7 +1,7 @@
 """How ``--tune`` finds the fastest backends, and the table it writes."""
 
-import argparse
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,28 +9,29 @@ import torch
 from mmdcls.files import write_text
 from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices, tuning
 
+from .layers import Settings
 from .timing import interleaved
 
 
-def tune(options: argparse.Namespace) -> dict[str, dict[int, list[str]]]:
+def tune(settings: Settings) -> dict[str, dict[int, list[str]]]:
     """The fastest backend per operation, kernel size and map size.
 
     Times count relative to those of 'aten', so that each batch size has the same say.
     """
-    table = {
-        name: {size: [] for size in options.tuned_kernel_sizes} for name in OPERATIONS
+    table: dict[str, dict[int, list[str]]] = {
+        name: {size: [] for size in settings.tuned_kernel_sizes} for name in OPERATIONS
     }
-    channels_of = {size: channels for channels, size in options.stages}
-    for kernel_size in options.tuned_kernel_sizes:
+    channels_of = {size: channels for channels, size in settings.stages}
+    for kernel_size in settings.tuned_kernel_sizes:
         for map_size in choices.MAP_SIZES:
-            total = {operation: {} for operation in OPERATIONS}
-            for batch_size in options.batch_sizes:
+            total: dict[str, dict[str, float]] = {name: {} for name in OPERATIONS}
+            for batch_size in settings.batch_sizes:
                 shape = (batch_size, channels_of[map_size], map_size, map_size)
                 for operation, times in time_backends(
-                    shape, kernel_size, options
+                    shape, kernel_size, settings
                 ).items():
                     for name, value in times.items():
-                        relative = value / times['aten'] / len(options.batch_sizes)
+                        relative = value / times['aten'] / len(settings.batch_sizes)
                         total[operation].setdefault(name, 0)
                         total[operation][name] += relative
             for operation, times in total.items():
@@ -44,25 +45,25 @@ def tune(options: argparse.Namespace) -> dict[str, dict[int, list[str]]]:
 
 
 def time_backends(
-    shape: tuple[int, ...], kernel_size: int, options: argparse.Namespace
+    shape: tuple[int, ...], kernel_size: int, settings: Settings
 ) -> dict[str, dict[str, float]]:
     """Milliseconds of each operation on each backend that can run it."""
     # Taps beyond the map are cut by depthwise_conv2d before a backend sees them.
     k = min(kernel_size, 2 * shape[2] - 1)
     size, padding = (k, k), (k // 2, k // 2)
-    x = torch.empty(shape, dtype=options.dtype, device=options.device)
+    x = torch.empty(shape, dtype=settings.dtype, device=settings.device)
     x = x.to(memory_format=torch.channels_last)
     times = {}
     for operation in OPERATIONS:
         arguments = tuning.make_arguments(operation, x, size, padding)
-        contenders = {
+        contenders: dict[str, Callable[[], object]] = {
             name: functools.partial(getattr(backend, operation), *arguments)
             for name, backend in BACKENDS.items()
             if name != 'implicit_gemm' and backend.can_run(operation, x, size, padding)
         }
         with torch.no_grad():
             times[operation] = interleaved(
-                contenders, options.repetitions, options.device
+                contenders, settings.repetitions, settings.device
             )
     return times
 

@@ -12,10 +12,11 @@ import torch
 
 def describe_device(device: torch.device) -> dict:
     """What timings depend on: the device, its threads and the version of PyTorch."""
+    facts: dict[str, object] = {}
     if device.type == 'cuda':
-        facts = {'device': torch.cuda.get_device_name(device)}
+        facts['device'] = torch.cuda.get_device_name(device)
     else:
-        facts = {
+        facts |= {
             'device': f'CPU, {torch.backends.cpu.get_cpu_capability()}',
             'threads': torch.get_num_threads(),
         }
@@ -32,7 +33,7 @@ def interleaved(
     A turn starts with a call that is not timed: a contender would pay for the caches
     and the memory that the one before it has left otherwise.
     """
-    times = {name: [] for name in contenders}
+    times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repetitions):
         for name, function in contenders.items():
             function()

@@ -74,8 +74,15 @@ def test_report_compares_growth_and_construction(report):
 def test_compiled_construction_joins_when_asked_for(monkeypatch):
     eager = functools.partial(torch.compile, backend='eager')
     monkeypatch.setattr(torch, 'compile', eager)
-    options = benchmark.parse_args(['--quick', '--device', 'cpu', '--compile'])
-    rows = layers.time_construction(options)
+    settings = layers.Settings(
+        torch.device('cpu'),
+        torch.float32,
+        batch_sizes=(1,),
+        repetitions=1,
+        compile=True,
+        construction=(16, 4),
+    )
+    rows = layers.time_construction(settings)
     names = [row['name'] for row in rows if row['interpolation'] == 'triangle']
     assert names[:2] == ['dcls', 'dcls, compiled']
     assert all(row['ms'] > 0 for row in rows)
@@ -142,20 +149,22 @@ def test_peak_memory_is_that_of_the_tensors():
 
 
 def test_bandwidth_fraction_counts_compulsory_traffic():
-    options = benchmark.parse_args(['--device', 'cpu', '--dtype', 'float16'])
-    options.copy_bandwidth = 1e9
+    settings = layers.Settings(torch.device('cpu'), torch.float16, (4,))
+    rates = layers.Rates(copy_bandwidth=1e9)
     row = {'stage': '96x56x56', 'batch': 4, 'mode': 'inference', 'ms': {'dcls': 10.0}}
     megabytes = 2 * 4 * 96 * 56 * 56 * 2 / 1e6
-    assert layers.bandwidth_fraction(row, options) == pytest.approx(megabytes / 10)
+    fraction = layers.bandwidth_fraction(row, settings, rates)
+    assert fraction == pytest.approx(megabytes / 10)
 
 
 def test_arithmetic_fraction_counts_products_with_values_of_the_map():
-    options = benchmark.parse_args(['--device', 'cpu'])
-    options.product_rate = 1e9
+    settings = layers.Settings(torch.device('cpu'), torch.float32, (2,))
+    rates = layers.Rates(copy_bandwidth=1e9, product_rate=1e9)
     row = {'stage': '768x7x7', 'batch': 2, 'ms': {'dcls': 10.0}}
     ones = torch.ones(1, 1, 7, 7)
     kernel = torch.ones(1, 1, layers.KERNEL_SIZE, layers.KERNEL_SIZE)
     padding = layers.KERNEL_SIZE // 2
     products = torch.nn.functional.conv2d(ones, kernel, padding=padding).sum()
     expected = 2 * 768 * float(products) / 1e7
-    assert layers.arithmetic_fraction(row, options) == pytest.approx(expected)
+    fraction = layers.arithmetic_fraction(row, settings, rates)
+    assert fraction == pytest.approx(expected)

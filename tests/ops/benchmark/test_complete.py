@@ -65,7 +65,7 @@ def test_a_wrong_result_fails_the_report_and_the_rest_goes_on(tmp_path, monkeypa
 
 
 def test_a_section_that_raises_says_so(tmp_path, monkeypatch):
-    def raising(options):
+    def raising(settings):
         yield {'a': 1}
         raise RuntimeError('no such device')
 
