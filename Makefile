@@ -47,10 +47,12 @@ test-fast: lint  ## lint, then the tests that take seconds
 	$(call say,test: the fast tests in $(WORKERS) processes)
 	@$(PYTEST) -m 'not slow'
 
-lint: env  ## check style and formatting
+lint: env  ## check style, formatting, types and spelling
 	$(call say,lint)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/codespell
 
 env: $(STAMPS)/mmdcls  ## make .venv with everything in it (again: does what is missing)
 

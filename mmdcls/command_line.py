@@ -7,11 +7,12 @@ them, and of what is not installed with mmdcls until it is needed.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +33,18 @@ EXTRAS = {
     'deploy': ('onnx', 'onnxruntime', 'onnxscript', 'safetensors'),
 }
 """The extras of setup.py, with the modules that they bring."""
+
+REFUSALS = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
+"""Why a system refuses files: permissions, a full disk, a file in a folder's place."""
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -72,8 +85,9 @@ class ArgumentParser(argparse.ArgumentParser):
         """End the program with one sentence where the user can mend what is wrong.
 
         These are the errors of the kind :class:`MmdclsError`, also where mmengine's
-        registries wrapped them, and packages that are missing. The exit code is 1. Any
-        other error is a bug: it shows its traceback, and how to report it.
+        registries wrapped them, packages that are missing, and files that the system
+        does not let be read or written. The exit code is 1. Any other error is a bug:
+        it shows its traceback, and how to report it.
         """
         try:
             yield
@@ -100,6 +114,11 @@ def _find_sentence(error: BaseException | None) -> str | None:
     while error is not None:
         if isinstance(error, MmdclsError):
             return str(error)
+        if isinstance(error, OSError) and error.errno in REFUSALS:
+            # Of a renaming, the second name is the user's, the first a temporary one.
+            path = error.filename2 or error.filename
+            name = f"'{path}'" if path else 'a file'
+            return f'The system refuses {name}: {error.strerror}.'
         if isinstance(error, ModuleNotFoundError):
             package = (error.name or '').partition('.')[0]
             for extra, modules in EXTRAS.items():
@@ -112,49 +131,58 @@ def _find_sentence(error: BaseException | None) -> str | None:
     return None
 
 
+CONFIG_FLAGS: dict[str, dict] = {
+    '--work-dir': dict(help='where logs, checkpoints and scores go'),
+    '--data-root': dict(help="the data set's folder, in place of the config's"),
+    '--amp': dict(
+        action='store_true', help='mixed precision (training: on a GPU only)'
+    ),
+    '--allow-pickle': dict(
+        action='store_true',
+        help='read pickled or YAML annotations, which can run code, if yours',
+    ),
+    '--launcher': dict(
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes were started',
+    ),
+}
+"""mmengine's usual flags, for the tools in which they have an effect."""
+
+
 def parse_arguments(
-    parser: ArgumentParser, argv: list[str] | None = None
+    parser: ArgumentParser,
+    flags: Collection[str] = tuple(CONFIG_FLAGS),
+    argv: list[str] | None = None,
 ) -> argparse.Namespace:
-    """Add mmengine's usual flags to ``parser``, parse, and hide the GPUs if asked.
+    """Add the flags of tools that read a config, parse, and hide the GPUs if asked.
 
     Must run before torch is imported.
 
     Args:
-        parser: Has the arguments of one tool.
+        parser: The parser of a tool, which has the arguments of that tool alone.
+        flags: The flags of :data:`CONFIG_FLAGS` that have an effect in the tool. Every
+            tool gets ``--cfg-options`` and ``--device``.
         argv: The command line without the program's name; defaults to the process's.
     """
     with parser.one_sentence_errors():
         add_cfg_options(parser)
-    parser.add_argument('--work-dir', help='where logs, checkpoints and scores go')
-    parser.add_argument(
-        '--data-root', help="the data set's folder, in place of the config's"
-    )
-    parser.add_argument(
-        '--amp', action='store_true', help='mixed precision (training: on a GPU only)'
-    )
-    parser.add_argument(
-        '--allow-pickle',
-        action='store_true',
-        help='read pickled or YAML annotations, which can run code, if yours',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='how the processes were started',
-    )
+    for flag in flags:
+        parser.add_argument(flag, **CONFIG_FLAGS[flag])
     add_device(parser)
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
+    if '--launcher' in flags:
+        parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
     args = parser.parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if '--launcher' in flags:
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     hide_gpus(args.device)
     return args
 
 
 def config_settings(args: argparse.Namespace) -> dict:
-    """What ``load_config`` takes of :func:`parse_arguments`, besides the config."""
+    """Choose from the parsed arguments those that ``load_config`` takes."""
     names = ('work_dir', 'data_root', 'cfg_options', 'launcher')
-    return {name: getattr(args, name) for name in names}
+    return {name: getattr(args, name) for name in names if name in args}
 
 
 def add_cfg_options(parser: ArgumentParser) -> None:

@@ -18,6 +18,8 @@ from mmengine.hub import get_config
 from .errors import ConfigError
 
 SPLITS = ('train', 'val', 'test')
+SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
+"""The packages whose configs have a task: classification, segmentation, detection."""
 
 
 def find_mmdcls() -> None:
@@ -59,6 +61,21 @@ def read_config(config: str) -> Config:
     if not Path(config).is_file():
         raise ConfigError(f"The config '{config}' does not exist.")
     return Config.fromfile(config)
+
+
+def scope_of(cfg: Config) -> str:
+    """Tell which of :data:`SCOPES` a config belongs to.
+
+    Raises:
+        ConfigError: If its ``default_scope`` is none of them.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in SCOPES:
+        name = f"config '{cfg.filename}'" if cfg.filename else 'config'
+        raise ConfigError(
+            f'The {name} has default_scope={scope!r}; accepted are {", ".join(SCOPES)}.'
+        )
+    return scope
 
 
 def iter_datasets(cfg: Config, split: str) -> Iterator[tuple[str, ConfigDict]]:

@@ -1,5 +1,7 @@
 """What every tool has: an example, one sentence for users, a traceback for us."""
 
+import errno
+import os
 import runpy
 import sys
 
@@ -86,6 +88,48 @@ def test_a_bug_deep_inside_a_tool_looks_like_one(monkeypatch, capsys):
 
 def test_a_user_error_in_a_tool_is_one_sentence():
     assert_refuses("The config 'none.py' does not exist.", 'train.py', 'none.py')
+
+
+@pytest.mark.parametrize('number', [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_file_that_the_system_refuses_is_one_sentence(parser, capsys, number):
+    error = OSError(number, os.strerror(number), 'results/report.json')
+    assert end(parser, error) == (
+        f"error: The system refuses 'results/report.json': {os.strerror(number)}."
+    )
+    assert capsys.readouterr().err == ''
+
+
+def test_a_full_disk_has_no_file_name(parser):
+    error = OSError(errno.ENOSPC, 'No space left on device')
+    assert end(parser, error) == (
+        'error: The system refuses a file: No space left on device.'
+    )
+
+
+@pytest.mark.parametrize(
+    'tool',
+    [
+        f'analysis_tools/get_flops.py {CONFIG}',
+        f'analysis_tools/benchmark.py {CONFIG} {CONFIG}',
+        f'analysis_tools/draw_predictions.py {CONFIG} a.pth a.png',
+        f'check_dataset.py {CONFIG}',
+    ],
+)
+def test_a_flag_without_effect_is_not_taken(tool, capsys, monkeypatch):
+    script, *arguments = tool.split()
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, 'argv', [script, *arguments, '--launcher=none'])
+    with pytest.raises(SystemExit) as exit_info:
+        runpy.run_path(f'tools/{script}', run_name='__main__')
+    assert exit_info.value.code == 2
+    assert 'unrecognized arguments: --launcher=none' in capsys.readouterr().err
+
+
+def test_a_folder_in_the_place_of_a_report_is_one_sentence(tmp_path):
+    assert_refuses(
+        f"The system refuses '{tmp_path}': Is a directory.",
+        *('check_dataset.py', CONFIG, '--splits', 'val', '--out', tmp_path),
+    )
 
 
 def test_parameters_become_flags(parser):

@@ -35,7 +35,7 @@ def main() -> None:
         help='threads that decode images; default: %(default)s',
     )
     parser.add_argument('--out', help='write every problem to this file, one a line')
-    args = parse_arguments(parser)
+    args = parse_arguments(parser, ('--data-root', '--allow-pickle'))
     if args.workers < 1:
         parser.error(f'--workers must be at least 1, got {args.workers}')
 
@@ -63,20 +63,20 @@ def main() -> None:
 
             reports = check_datasets(sources, args.workers, show)
         mismatches = find_mismatches(cfg, sources)
-    problems = [problem for report in reports for problem in report.problems]
-    problems += mismatches
-    for report in reports:
-        print(describe(report))
-        for note in report.notes:
-            print(f'  note: {note}')
-    if args.out:
-        write_text(args.out, ''.join(f'{problem}\n' for problem in problems))
-    for problem in problems[:SHOWN_PROBLEMS]:
-        print(f'  {problem}')
-    if len(problems) > SHOWN_PROBLEMS:
-        where = args.out or '--out FILE writes all'
-        print(f'  … and {len(problems) - SHOWN_PROBLEMS} more ({where})')
-    print(f'{count_problems(problems)}.')
+        problems = [problem for report in reports for problem in report.problems]
+        problems += mismatches
+        for report in reports:
+            print(describe(report))
+            for note in report.notes:
+                print(f'  note: {note}')
+        if args.out:
+            write_text(args.out, ''.join(f'{problem}\n' for problem in problems))
+        for problem in problems[:SHOWN_PROBLEMS]:
+            print(f'  {problem}')
+        if len(problems) > SHOWN_PROBLEMS:
+            where = args.out or '--out FILE writes all'
+            print(f'  … and {len(problems) - SHOWN_PROBLEMS} more ({where})')
+        print(f'{count_problems(problems)}.')
     sys.exit(1 if problems else 0)
 
 

@@ -14,6 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 
+from mmdcls.configs import scope_of
 from mmdcls.errors import ArgumentError
 from mmdcls.layers import input_channels, iter_dcls_layers
 from mmdcls.layers.repulsive_loss import repulsive_loss
@@ -145,16 +146,12 @@ class Contender:
         settings: How to run it.
 
     Raises:
-        ArgumentError: If the batch size is below 1 or the config's task is unknown.
+        ArgumentError: If the batch size is below 1.
+        ConfigError: If the config's task is unknown.
     """
 
     def __init__(self, cfg: Config, settings: Settings) -> None:
-        self.scope = cfg.get('default_scope')
-        if self.scope not in DEFAULT_SHAPES:
-            raise ArgumentError(
-                f"default_scope='{self.scope}' is not one of "
-                f'{", ".join(DEFAULT_SHAPES)}.'
-            )
+        self.scope = scope_of(cfg)
         if settings.batch_size < 1:
             raise ArgumentError(f'batch_size={settings.batch_size} must be at least 1.')
         self.cfg, self.settings = cfg, settings

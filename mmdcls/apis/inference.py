@@ -1,21 +1,30 @@
-"""Run a trained model on images with OpenMMLab's inferencer for its task."""
+"""Load a trained model, and run it on images with OpenMMLab's inferencers."""
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
+from mmengine.registry import (
+    DATASETS,
+    MODELS,
+    TRANSFORMS,
+    DefaultScope,
+    init_default_scope,
+)
+from torch import nn
 
 from mmdcls.checkpoints.comparison import check_state_dict
 from mmdcls.checkpoints.reading import read_checkpoint, tensors_of
-from mmdcls.configs import read_config
+from mmdcls.configs import read_config, scope_of
+from mmdcls.converters.checkpoint_files import Checkpoint, open_checkpoint
 from mmdcls.datasets.loading import (
     DEFAULT_LOADING,
     UnreadableImageError,
@@ -26,9 +35,42 @@ from mmdcls.datasets.loading import (
 from mmdcls.errors import ConfigError
 from mmdcls.files import IMAGE_SUFFIXES, OverwritingError, list_images, put_in_place
 
-SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
 TOP_CLASSES = 5
 _PICTURE_ENDINGS = ('.png', '_labels.png')
+
+
+def load_trained(
+    config: str | os.PathLike,
+    checkpoint: str | os.PathLike,
+    options: Mapping | None = None,
+) -> tuple[Config, nn.Module, Checkpoint]:
+    """Build a config's model for evaluation, with every tensor from a checkpoint.
+
+    Args:
+        config: The config that the checkpoint was trained with.
+        checkpoint: Its file.
+        options: Settings of the config to override.
+
+    Raises:
+        ConfigError: If the config does not exist or has no model.
+        CheckpointError: If the checkpoint cannot be read or does not fit.
+    """
+    cfg = read_config(str(config))
+    cfg.merge_from_dict(options or {})
+    if cfg.get('model') is None:
+        raise ConfigError(f"The config '{config}' has no model.")
+    # As mmengine's Runner does.
+    if cfg.get('data_preprocessor'):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        model = MODELS.build(copy.deepcopy(cfg.model)).eval()
+    expected = model.state_dict()
+    source = open_checkpoint(checkpoint, prefer_ema=False, expected=expected)
+    check_state_dict(
+        expected, source.state_dict, source.path, f"the model of '{config}'"
+    )
+    model.load_state_dict(source.state_dict)
+    return cfg, model, source
 
 
 def make_inferencer(
@@ -52,12 +94,7 @@ def make_inferencer(
         CheckpointError: If the checkpoint cannot be read or does not fit.
     """
     cfg = read_config(str(config))
-    scope = cfg.get('default_scope')
-    if scope not in SCOPES:
-        raise ConfigError(
-            f"The config '{config}' has default_scope='{scope}'; accepted are "
-            f'{", ".join(SCOPES)}.'
-        )
+    scope = scope_of(cfg)
     content = read_checkpoint(checkpoint)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     loading = loading_of(cfg)

@@ -19,16 +19,16 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from mmdcls.apis.inference import find_images, read_image
+from mmdcls.apis.inference import find_images, load_trained, read_image
+from mmdcls.configs import scope_of
 from mmdcls.converters.checkpoint_files import check_destination
 from mmdcls.datasets.loading import loading_of
 from mmdcls.errors import ConfigError, MissingPackageError, MmdclsError
 from mmdcls.files import refuse_overwriting, written_whole
 from mmdcls.layers import input_channels
 
-from .fold import load_trained
 from .formats import FORMATS, Format, Runner, check_opset
-from .network import SCOPES, DeployedNetwork, make_exportable, model_outputs
+from .network import DeployedNetwork, make_exportable, model_outputs
 
 TOLERANCE = 1e-5
 SHAPE = (224, 224)
@@ -111,12 +111,7 @@ def export(
     images = find_images(images)
     refuse_overwriting([target], [config, *images])
     cfg, model, _ = load_trained(config, checkpoint, options)
-    scope = cfg.get('default_scope')
-    if scope not in SCOPES:
-        raise ConfigError(
-            f"The config '{config}' has default_scope='{scope}'; accepted are "
-            f'{", ".join(SCOPES)}.'
-        )
+    scope = scope_of(cfg)
     channels = input_channels(model)
     photographs = _read(images, cfg, channels) if images else _photographs(channels)
     network = DeployedNetwork(

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import DefaultScope
+from mmengine.config import ConfigDict
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmdcls.apis.inference import load_trained
 from mmdcls.checkpoints.comparison import check_state_dict
 from mmdcls.checkpoints.reading import CheckpointError
-from mmdcls.configs import read_config
-from mmdcls.converters.checkpoint_files import Checkpoint, open_checkpoint
 from mmdcls.converters.reference_models import build_on_meta
-from mmdcls.errors import ConfigError
 from mmdcls.layers import input_channels, iter_dcls_layers
 from mmdcls.registry import MODELS
 
@@ -83,8 +77,9 @@ def fold(config: str | os.PathLike, checkpoint: str | os.PathLike) -> Folded:
         The folded checkpoint; :meth:`Folded.check` it before its use.
 
     Raises:
-        ConfigError: As :func:`load_trained`.
-        CheckpointError: As :func:`load_trained`; if there is nothing to fold.
+        ConfigError: As :func:`mmdcls.apis.inference.load_trained`.
+        CheckpointError: As :func:`mmdcls.apis.inference.load_trained`, and if there is
+            nothing to fold.
     """
     cfg, model, source = load_trained(config, checkpoint)
     layers, norms = _count_layers(model), _count_norms(model)
@@ -111,40 +106,6 @@ def fold(config: str | os.PathLike, checkpoint: str | os.PathLike) -> Folded:
         options=options,
         difference=difference,
     )
-
-
-def load_trained(
-    config: str | os.PathLike,
-    checkpoint: str | os.PathLike,
-    options: Mapping | None = None,
-) -> tuple[Config, nn.Module, Checkpoint]:
-    """Build a config's model for evaluation, with every tensor from a checkpoint.
-
-    Args:
-        config: The config that the checkpoint was trained with.
-        checkpoint: Its file.
-        options: Settings of the config to override.
-
-    Raises:
-        ConfigError: If the config does not exist or has no model.
-        CheckpointError: If the checkpoint cannot be read or does not fit.
-    """
-    cfg = read_config(str(config))
-    cfg.merge_from_dict(options or {})
-    if cfg.get('model') is None:
-        raise ConfigError(f"The config '{config}' has no model.")
-    # As mmengine's Runner does.
-    if cfg.get('data_preprocessor'):
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        model = MMENGINE_MODELS.build(copy.deepcopy(cfg.model)).eval()
-    expected = model.state_dict()
-    source = open_checkpoint(checkpoint, prefer_ema=False, expected=expected)
-    check_state_dict(
-        expected, source.state_dict, source.path, f"the model of '{config}'"
-    )
-    model.load_state_dict(source.state_dict)
-    return cfg, model, source
 
 
 def switch_to_deploy(model: nn.Module) -> None:

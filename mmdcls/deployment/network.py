@@ -11,15 +11,13 @@ from mmdcls.layers import convert_to_plain, input_channels
 
 from .fold import switch_to_deploy
 
-SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
-
 
 def model_outputs(model: BaseModel, scope: str, inputs: Tensor) -> tuple[Tensor, ...]:
     """What is exported of a model, from normalised images.
 
     Args:
         model: Of mmpretrain, mmseg or mmdet.
-        scope: Which of them, one of :data:`SCOPES`.
+        scope: Which of them, one of :data:`mmdcls.configs.SCOPES`.
         inputs: ``(N, channels, H, W)``.
 
     Returns:
@@ -45,7 +43,7 @@ class DeployedNetwork(nn.Module):
     Args:
         model: Of mmpretrain, mmseg or mmdet, with a ``data_preprocessor``.
         preprocessing: The config of that ``data_preprocessor``.
-        scope: One of :data:`SCOPES`.
+        scope: One of :data:`mmdcls.configs.SCOPES`.
     """
 
     mean: Tensor

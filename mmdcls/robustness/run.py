@@ -21,6 +21,7 @@ from mmdcls.apis.data_paths import check_data_paths, check_data_root, set_data_r
 from mmdcls.apis.launch import build_runner, check_amp_evaluation
 from mmdcls.apis.run_outputs import check_outputs
 from mmdcls.checkpoints.reading import CheckpointError
+from mmdcls.configs import scope_of
 from mmdcls.datasets.corruptions import SEVERITIES
 from mmdcls.engine.cpu_runner import join_processes
 from mmdcls.errors import ConfigError
@@ -114,11 +115,7 @@ def run(
     settings = settings or Settings()
     if data_root:
         check_data_root(data_root)
-    scope = cfg.get('default_scope')
-    if scope not in TASKS:
-        raise ConfigError(
-            f'default_scope={scope!r} of the config must be one of {", ".join(TASKS)}.'
-        )
+    scope = scope_of(cfg)
     if settings.amp:
         check_amp_evaluation(cfg)
     others = [report.read(path) for path in compare]

@@ -126,7 +126,7 @@ def test_bad_arguments():
         compare(int, int, 'inference', Settings(), rounds=0)
     cfg = load(CLASSIFICATION)
     cfg.default_scope = 'mmpose'
-    with pytest.raises(ValueError, match="default_scope='mmpose' is not one of"):
+    with pytest.raises(ValueError, match="default_scope='mmpose'; accepted are"):
         Contender(cfg, Settings())
     cfg = load(CLASSIFICATION)
     cfg.pop('optim_wrapper')

@@ -88,7 +88,7 @@ def test_tools_unpickle_no_annotations(tool, tmp_path):
         options += [f'{dataset}.data_root={tmp_path}', f'{dataset}.ann_file=a.pkl']
         options += [f'{dataset}.split=']
     assert_refuses(
-        *("ann_file='a.pkl' is unpickled", *tool, '--work-dir', tmp_path / 'work'),
-        *('--cfg-options', *options),
+        *("ann_file='a.pkl' is unpickled", *tool),
+        *('--cfg-options', f'work_dir={tmp_path / "work"}', *options),
     )
     assert not trace.exists()

@@ -53,7 +53,7 @@ def main() -> None:
         '--channels-last', action='store_true', help='memory format of the images'
     )
     parser.add_argument('--out', help='also write every round to this JSON file')
-    args = parse_arguments(parser)
+    args = parse_arguments(parser, flags=('--amp',))
     if args.deploy == (args.second is not None):
         parser.error('name a second config or --deploy, one of the two')
     if args.onnx and not args.deploy:
@@ -101,23 +101,23 @@ def main() -> None:
                 contenders, args.modes, args.rounds, args.iterations
             )
             second, versions = Path(args.second).stem, {}
-    facts = {
-        'first': Path(args.first).stem,
-        'second': second,
-        **describe_device(torch.device(settings.device)),
-        'batch size': settings.batch_size,
-        'image': ', '.join(
-            sorted({'{} x {}'.format(*contender.shape) for contender in contenders})
-        ),
-        'amp': settings.amp,
-        'channels_last': settings.channels_last,
-        'compile': settings.compile,
-        **versions,
-        'rounds': f'{args.rounds} of {args.iterations} batches each',
-    }
-    print(to_markdown(facts, comparisons))
-    if args.out:
-        write_json(args.out, to_json(facts, comparisons))
+        facts = {
+            'first': Path(args.first).stem,
+            'second': second,
+            **describe_device(torch.device(settings.device)),
+            'batch size': settings.batch_size,
+            'image': ', '.join(
+                sorted({'{} x {}'.format(*contender.shape) for contender in contenders})
+            ),
+            'amp': settings.amp,
+            'channels_last': settings.channels_last,
+            'compile': settings.compile,
+            **versions,
+            'rounds': f'{args.rounds} of {args.iterations} batches each',
+        }
+        print(to_markdown(facts, comparisons))
+        if args.out:
+            write_json(args.out, to_json(facts, comparisons))
 
 
 def compare_two(

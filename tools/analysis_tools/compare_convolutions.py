@@ -49,15 +49,15 @@ def main() -> None:
         results = compare(
             settings, args.seeds, lambda line: print(line, file=sys.stderr, flush=True)
         )
-    facts = {
-        **dataclasses.asdict(settings),
-        'seeds': args.seeds,
-        **describe_device(torch.device('cpu')),
-        'minutes': round((time.perf_counter() - start) / 60, 1),
-    }
-    print(f'{markdown_facts(facts)}\n{to_markdown(results)}')
-    if args.out:
-        write_json(args.out, dict(facts, results=results))
+        facts = {
+            **dataclasses.asdict(settings),
+            'seeds': args.seeds,
+            **describe_device(torch.device('cpu')),
+            'minutes': round((time.perf_counter() - start) / 60, 1),
+        }
+        print(f'{markdown_facts(facts)}\n{to_markdown(results)}')
+        if args.out:
+            write_json(args.out, dict(facts, results=results))
 
 
 def to_markdown(results: list[dict]) -> str:

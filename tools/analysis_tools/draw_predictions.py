@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='draw objects above this score'
     )
-    args = parse_arguments(parser)
+    args = parse_arguments(parser, ('--work-dir', '--data-root', '--allow-pickle'))
 
     with parser.one_sentence_errors():
         # After the command line is read, so that --device can hide the GPUs from torch.

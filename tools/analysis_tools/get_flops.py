@@ -17,7 +17,7 @@ def main() -> None:
         help="the image's size; defaults to the paper's for the task",
     )
     parser.add_argument('--json', action='store_true', help='print exact numbers')
-    args = parse_arguments(parser)
+    args = parse_arguments(parser, flags=())
 
     with parser.one_sentence_errors():
         # After the command line is read, so that --device can hide the GPUs from torch.
