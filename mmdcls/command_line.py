@@ -1,4 +1,4 @@
-"""What the command lines of all tools have in common.
+"""Parse the command lines of all tools, and end them in one sentence on an error.
 
 Kept free of torch, so that ``--device cpu`` can hide the GPUs before torch looks for
 them, and of what is not installed with mmdcls until it is needed.
@@ -51,9 +51,9 @@ class ArgumentParser(argparse.ArgumentParser):
     """The parser of a tool: its help ends in an example, and it knows ``--debug``.
 
     Args:
-        description: What the tool does.
-        example: Arguments that it may be called with.
-        **kwargs: As :class:`argparse.ArgumentParser` takes them.
+        description: A sentence on what the tool does.
+        example: Arguments that the tool may be called with.
+        **kwargs: Further arguments of :class:`argparse.ArgumentParser`.
     """
 
     def __init__(self, description: str, example: str, **kwargs: Any) -> None:
@@ -110,7 +110,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def _find_sentence(error: BaseException | None) -> str | None:
-    """What to tell of the latest error of the chain that a user can mend."""
+    """Return the sentence on the latest error of the chain that a user can mend."""
     while error is not None:
         if isinstance(error, MmdclsError):
             return str(error)
@@ -215,8 +215,8 @@ def add_conversion_arguments(parser: ArgumentParser, config: str) -> None:
     """Add the arguments of the converters between the authors' checkpoints and ours.
 
     Args:
-        parser: Has the arguments that only one of them takes.
-        config: What ``--config`` is for.
+        parser: The parser of one of them.
+        config: The help text of ``--config``, which differs between them.
     """
     parser.add_argument('src', help='the file to read (.pth or .safetensors)')
     parser.add_argument('dst', help='the file to write (.pth)')
@@ -245,11 +245,11 @@ def convert_file(
     """Convert a checkpoint, or end in one sentence and write nothing.
 
     Args:
-        parser: Parsed the command line.
+        parser: The parser that read the command line.
         source: The file to read.
         target: The file to write.
-        convert: Reads ``source``; what it gives is printed (``print_summary()``),
-            checked (``check()``) and written (``content``).
+        convert: Function that reads ``source``. What it returns has the methods
+            ``print_summary()`` and ``check()``, and the ``content`` to write.
     """
     with parser.one_sentence_errors():
         from mmdcls.converters import check_destination, write_checkpoint

@@ -19,7 +19,7 @@ from .errors import ConfigError
 
 SPLITS = ('train', 'val', 'test')
 SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
-"""The packages whose configs have a task: classification, segmentation, detection."""
+"""The packages of classification, segmentation and detection, as configs name them."""
 
 
 def find_mmdcls() -> None:

@@ -1,4 +1,4 @@
-"""What is raised for what a user can mend, each error said in one sentence.
+"""The errors that a user can mend; the message of each is one sentence.
 
 The tools print these errors without a traceback. Any other error is a bug, and looks
 like one. More kinds are defined beside what raises them.

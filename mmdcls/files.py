@@ -1,4 +1,4 @@
-"""Files: whole or not there, never over what is read; and the forms of reports."""
+"""Write files whole or not at all and never over what is read; find images."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ IMAGE_SUFFIXES += ('.webp',)
 
 
 class OverwritingError(MmdclsError, ValueError):
-    """An output that would spoil an input, said in one sentence."""
+    """An output would spoil an input."""
 
 
 @contextmanager
 def written_whole(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary name to write to; it takes the place of ``path`` at the end.
+    """Yield a temporary name to write to, which takes the place of ``path`` at the end.
 
     Missing folders are made. After an error nothing is left of the temporary file, and
     ``path`` is as it was; after a power failure too, ``path`` is the old file or the
@@ -83,13 +83,13 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
 
 
 def markdown_table(header: Sequence, rows: Iterable[Sequence]) -> str:
-    """A Markdown table; it ends in a line break."""
+    """Format a Markdown table, which ends in a line break."""
     head, *body = ('| ' + ' | '.join(map(str, row)) + ' |\n' for row in (header, *rows))
     return ''.join([head, '|---' * len(header) + '|\n', *body])
 
 
 def markdown_facts(facts: dict) -> str:
-    """A Markdown list of names and values; it ends in a line break."""
+    """Format a Markdown list of names and values, which ends in a line break."""
     return ''.join(f'- {name}: {value}\n' for name, value in facts.items())
 
 

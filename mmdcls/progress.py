@@ -1,4 +1,4 @@
-"""Progress bars, for people who wait."""
+"""Show progress bars to people who wait."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ if TYPE_CHECKING:
 
 
 def progress_bars(description: str = '', **kwargs: Any) -> Progress:
-    """Rich's progress bars, with a description and how many of how many are done.
+    """Make progress bars with a description and how many of how many are done.
 
     Args:
-        description: A format of Rich; by default the task's own description.
-        **kwargs: As :class:`rich.progress.Progress` takes them. By default the bars go
-            to the standard error, where they are in no report's way.
+        description: A format of Rich for a bar's description; by default the task's
+            own description as it is.
+        **kwargs: Further arguments of :class:`rich.progress.Progress`. By default the
+            bars go to the standard error, where they are in no report's way.
     """
     from rich.console import Console
     from rich.progress import (

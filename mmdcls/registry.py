@@ -1,4 +1,4 @@
-"""Child registries of mmengine's roots, scope ``mmdcls``.
+"""Registries of mmdcls: children of mmengine's, with the scope ``mmdcls``.
 
 A config names our components as ``mmdcls.X`` whatever its ``default_scope``; with
 ``locations`` a registry imports what it needs when it is first asked. Nothing is
@@ -73,14 +73,14 @@ METRICS = Registry(
 
 
 def find_class(registry: Registry, kind: str | type) -> type | None:
-    """Give what ``type=kind`` of a config stands for in the current default scope.
+    """Return the class that ``type=kind`` of a config names in the current scope.
 
     Args:
         registry: One of mmengine's root registries, such as ``DATASETS``.
         kind: A registered name, or the class itself.
 
     Returns:
-        None if there is no such name.
+        The class, or None if there is no such name.
     """
     if not isinstance(kind, str):
         return kind

@@ -1,4 +1,4 @@
-"""What can be told about data and model before any image is decoded."""
+"""Compare data sets with the model before any image is decoded."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ from mmdcls.datasets.check import (
 from mmdcls.errors import ConfigError
 
 LARGEST_FILE = 64 * 2**20
-"""In bytes. Larger annotation files take seconds to read, so that a training leaves
-them to tools/check_dataset.py."""
+"""Size, in bytes, of the largest annotation file that a training reads at its start.
+
+Larger ones take seconds, and are left to tools/check_dataset.py."""
 
 
 def find_mismatches(cfg: Config, sources: Sequence[Source]) -> list[Problem]:
     """Compare the classes of data sets with each other and with the model's heads.
 
     Args:
-        cfg: The config.
-        sources: Its data sets, see :func:`mmdcls.datasets.check.open_sources`.
+        cfg: The config with the model.
+        sources: The config's data sets, as :func:`mmdcls.datasets.check.open_sources`
+            gives them.
     """
     lists = [classes for source in sources if (classes := read_classes(source))]
     scope = cfg.get('default_scope', 'mmengine')
@@ -42,15 +44,16 @@ def find_mismatches(cfg: Config, sources: Sequence[Source]) -> list[Problem]:
 def check_data_against_model(cfg: Config, splits: Sequence[str]) -> None:
     """Stop a training whose data cannot fit its model, before any work.
 
-    Takes moments: class folders, categories, classes, heads and the keys of
-    annotations, but no image. What may be meant is logged as a warning.
+    This takes moments: it compares class folders, categories, classes, heads and the
+    keys of annotations, and opens no image. What may be meant is logged as a warning.
 
     Args:
-        cfg: The config.
-        splits: Whose data are used.
+        cfg: The config of the training.
+        splits: The splits that are used, of ``'train'``, ``'val'`` and ``'test'``.
 
     Raises:
-        ConfigError: Names the first thing that is certainly wrong.
+        ConfigError: If something is certainly wrong; the sentence names the first such
+            thing.
     """
     sources = open_sources(cfg, splits, LARGEST_FILE, skip_unbuildable=True)
     problems = find_mismatches(cfg, sources)

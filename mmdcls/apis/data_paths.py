@@ -1,4 +1,4 @@
-"""Where the files of a config's data sets are, and ``--data-root``."""
+"""Find the files of a config's data sets, and move them to ``--data-root``."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def set_data_root(cfg: Config, data_root: str, splits: Sequence[str] = SPLITS) -
     Args:
         cfg: The config, changed in place.
         data_root: The folder that takes its place.
-        splits: What is going to be used, and so must move: any of ``'train'``,
-            ``'val'`` and ``'test'``.
+        splits: The splits that are going to be used, and so must move: any of
+            ``'train'``, ``'val'`` and ``'test'``.
 
     Raises:
         ConfigError: If the folder does not exist, or if it is not clear what it
@@ -46,14 +46,14 @@ def check_data_root(data_root: str) -> None:
     """Fail before any work if ``--data-root`` names no folder of this machine.
 
     Raises:
-        ConfigError: Names it.
+        ConfigError: If the folder does not exist.
     """
     if not _is_remote(data_root) and not os.path.isdir(data_root):
         raise ConfigError(f"`data_root`: the folder '{data_root}' does not exist.")
 
 
 def _find_common_root(cfg: Config, splits: Sequence[str]) -> str:
-    """The one ``data_root`` of all data sets of ``splits``, normalized."""
+    """Return the one ``data_root`` of all data sets of ``splits``, normalized."""
     first = None
     for split in splits:
         for key, dataset in iter_datasets(cfg, split):
@@ -101,7 +101,7 @@ def _normalize(root: str | None) -> str:
 
 
 def _own_paths(dataset: ConfigDict) -> dict[str, str]:
-    """The paths that a data set adds to ``data_root``, by their keys."""
+    """Return the paths that a data set adds to ``data_root``, by their keys."""
     prefix = dataset.get('data_prefix') or {}
     prefix = {'': prefix} if isinstance(prefix, str) else prefix
     paths = {
@@ -122,7 +122,7 @@ def _move_paths(dataset: ConfigDict, old: str, new: str) -> None:
 
 
 def _moved(value: object, old: str, new: str) -> object:
-    """Give a path below ``old`` below ``new``; anything else as it is."""
+    """Return a path below ``old`` as one below ``new``, anything else unchanged."""
     if not isinstance(value, str):
         return value
     path = os.path.normpath(value)
@@ -135,7 +135,7 @@ def check_data_paths(cfg: Config, splits: Sequence[str]) -> None:
     """Fail before any work if a folder or an annotation file is missing.
 
     Raises:
-        ConfigError: Names the key and the path.
+        ConfigError: If one is missing; the sentence names its key and its path.
     """
     for split in splits:
         for key, dataset in iter_datasets(cfg, split):
@@ -158,5 +158,5 @@ def _check_path(key: str, path: str) -> None:
 
 
 def _is_remote(path: str) -> bool:
-    """Tell whether a storage backend of mmengine reads it, as ``s3://bucket/x``."""
+    """Tell whether a storage backend of mmengine reads the path (``s3://bucket/x``)."""
     return ':/' in path

@@ -48,8 +48,11 @@ def load_trained(
 
     Args:
         config: The config that the checkpoint was trained with.
-        checkpoint: Its file.
-        options: Settings of the config to override.
+        checkpoint: The checkpoint's file.
+        options: Settings of the config to override, by their dotted keys.
+
+    Returns:
+        The config, the model, and what the checkpoint's file holds.
 
     Raises:
         ConfigError: If the config does not exist or has no model.
@@ -83,8 +86,8 @@ def make_inferencer(
 
     Args:
         config: A config file.
-        checkpoint: Weights that fit it, every tensor.
-        device: As in PyTorch; by default a GPU where there is one.
+        checkpoint: The checkpoint's file, which has every tensor of the model.
+        device: The device's name, as in PyTorch; by default a GPU where there is one.
 
     Returns:
         An ``ImageClassificationInferencer``, ``MMSegInferencer`` or ``DetInferencer``.
@@ -183,8 +186,8 @@ def name_results(images: Iterable[Path], out_dir: Path) -> list[str]:
     """Choose the ``name`` that :func:`predict` gives the results of each image.
 
     Args:
-        images: The files, of different folders or of one.
-        out_dir: Where the results go.
+        images: The image files, of one folder or of several.
+        out_dir: The folder that the results go to.
 
     Returns:
         The images' own names, numbered where they would be the same.
@@ -214,11 +217,13 @@ def read_image(path: str | os.PathLike, loading: dict | None = None) -> np.ndarr
     """Read an image as a config's pipeline does.
 
     Args:
-        path: The file.
-        loading: What :func:`loading_of` gave; None stands for ``LoadImageFromFile``.
+        path: The image file.
+        loading: The config of the loading transform, as :func:`loading_of` gives it;
+            None stands for ``LoadImageFromFile``.
 
     Returns:
-        BGR, ``(H, W, 3)``, uint8, unless ``loading`` asks for something else.
+        The pixels: BGR, ``(H, W, 3)``, uint8, unless ``loading`` asks for something
+        else.
 
     Raises:
         UnreadableImageError: If the file cannot be read as an image.
@@ -235,21 +240,21 @@ def read_image(path: str | os.PathLike, loading: dict | None = None) -> np.ndarr
 def predict(inferencer, image: Path, out_dir: Path, name: str) -> dict:
     """Predict one image and write ``<name>.png`` and ``<name>.json``.
 
-    In segmentation also ``<name>_labels.png``, with the label of each pixel. The image
-    is read as the config's pipeline does, and drawn as it was read.
+    In segmentation it also writes ``<name>_labels.png``, with the label of each pixel.
+    The image is read as the config's pipeline does, and drawn as it was read.
 
     Args:
-        inferencer: What :func:`make_inferencer` gave.
-        image: The file.
-        out_dir: An existing folder.
-        name: Of the files to write.
+        inferencer: An inferencer that :func:`make_inferencer` built.
+        image: The image file.
+        out_dir: The folder to write to, which exists.
+        name: The name of the files to write, without their endings.
 
     Returns:
-        What is in the JSON file: ``image`` and, in classification, the best ``classes``
-        with ``label``, ``class`` and ``score``; in segmentation every predicted one
-        with its ``share`` of the pixels; in detection ``instances`` with ``label``,
-        ``class``, ``score``, ``box`` (x1, y1, x2, y2 in pixels) and ``mask`` (COCO's
-        run lengths).
+        The content of the JSON file: ``image`` and, in classification, the best
+        ``classes`` with ``label``, ``class`` and ``score``; in segmentation every
+        predicted one with its ``share`` of the pixels; in detection ``instances`` with
+        ``label``, ``class``, ``score``, ``box`` (x1, y1, x2, y2 in pixels) and ``mask``
+        (COCO's run lengths).
 
     Raises:
         UnreadableImageError: If the file cannot be read as an image.

@@ -1,4 +1,4 @@
-"""From a config to a runner: what tools/train.py and tools/test.py share."""
+"""Turn a config into a runner, as tools/train.py and tools/test.py both do."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ def load_config(
     """Read a config that trains or tests a model, and change what is asked for.
 
     Args:
-        config: A file, or a config of a package, such as ``'mmpretrain::folder/x.py'``.
+        config: A config file, or a config of a package, such as
+            ``'mmpretrain::folder/x.py'``.
         work_dir: Where logs, checkpoints and scores go; by default the config's own, or
             ``work_dirs/`` and the config's name.
-        data_root: In place of the data sets' own, see
+        data_root: The folder of the data, in place of the config's, see
             :func:`mmdcls.apis.data_paths.set_data_root`.
         cfg_options: Settings of the config to override, by their dotted keys.
         launcher: How the processes were started, as mmengine names it.
-        splits: Whose data ``data_root`` is about; by default all.
+        splits: The splits whose data ``data_root`` moves; by default all.
 
     Raises:
         ConfigError: If the config does not exist or holds no model, or if its data
@@ -77,7 +78,7 @@ def enable_amp(cfg: Config) -> None:
     """Train with automatic mixed precision.
 
     Raises:
-        ConfigError: If there is no GPU to do so.
+        ConfigError: If there is no GPU.
     """
     if not torch.cuda.is_available():
         raise ConfigError('`amp` needs a GPU, and none is available.')
@@ -86,7 +87,7 @@ def enable_amp(cfg: Config) -> None:
 
 
 def check_amp_evaluation(cfg: Config) -> None:
-    """Refuse what mixed precision cannot evaluate.
+    """Refuse to evaluate in mixed precision what cannot be.
 
     Raises:
         ConfigError: If a detector is to run without a GPU.
@@ -195,13 +196,15 @@ def build_runner(
 ) -> Runner:
     """Build the runner, with a check of whatever checkpoint it will load.
 
-    The config's ``runner_type`` decides on its class; without one, several processes
-    on a machine without GPU get a :class:`CPURunner`.
+    The config's ``runner_type`` decides on the runner's class; without one, several
+    processes on a machine without GPU get a :class:`CPURunner`.
 
     Args:
-        cfg: What :func:`load_config` gave.
-        partial_checkpoint: ``partial`` of :class:`StrictCheckpointHook`.
-        allow_mismatch: As in :class:`StrictCheckpointHook`.
+        cfg: A config as :func:`load_config` gives it.
+        partial_checkpoint: Whether the checkpoint may lack parts of the model, as
+            ``partial`` of :class:`StrictCheckpointHook`.
+        allow_mismatch: Whether weights that do not fit are left out and listed, as in
+            :class:`StrictCheckpointHook`.
     """
     check = dict(
         type='mmdcls.StrictCheckpointHook',

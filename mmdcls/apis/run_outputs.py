@@ -1,4 +1,4 @@
-"""What a training or a test writes: beside its inputs, never over them."""
+"""Keep what a training or a test writes beside its inputs, never over them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def check_outputs(
     """Refuse outputs of a run that would spoil its inputs.
 
     Args:
-        cfg: The config.
-        splits: Whose data sets are read.
-        outputs: Files and folders that the command line names, None for none.
+        cfg: The config of the run.
+        splits: The splits whose data sets are read.
+        outputs: Files and folders that the user named to write to; None is skipped.
         inputs: Files that are read besides the data.
 
     Raises:
-        OverwritingError: Names both.
+        OverwritingError: If an output would spoil an input; the sentence names both.
     """
     inputs = [*inputs, *_data_paths(cfg, splits)]
     refuse_overwriting(filter(None, outputs), inputs)

@@ -24,12 +24,13 @@ def refuse_unpickling(
     and checkpoints of DeepSpeed and ColossalAI, which read them by themselves.
 
     Args:
-        cfg: The config.
-        splits: Whose data sets will be built, of ``'train'``, ``'val'``, ``'test'``.
-        allow_pickle: Accept them all.
+        cfg: The config of the run.
+        splits: The splits whose data sets will be built, of ``'train'``, ``'val'`` and
+            ``'test'``.
+        allow_pickle: Whether to accept them all.
 
     Raises:
-        ConfigError: Names the key and the file.
+        ConfigError: If there is one; the sentence names its key and the file.
     """
     if allow_pickle:
         return
@@ -52,7 +53,7 @@ def refuse_unpickling(
 
 
 def _settings(content: object, key: str) -> Iterator[tuple[str, str]]:
-    """Every text in a part of a config, with its key."""
+    """Yield every text in a part of a config, with its key."""
     if isinstance(content, str):
         yield key, content
     elif isinstance(content, dict):

@@ -44,8 +44,9 @@ class Check:
     """A batch of images that an exported network was compared with PyTorch on.
 
     Attributes:
-        shape: ``(N, channels, H, W)``.
-        difference: The largest between outputs, relative to the largest output.
+        shape: The shape of the batch, ``(N, channels, H, W)``.
+        difference: The largest difference between outputs, relative to the largest
+            output.
     """
 
     shape: tuple[int, ...]
@@ -84,15 +85,16 @@ def export(
 
     Args:
         config: The config that the checkpoint was trained with.
-        checkpoint: Its file.
-        target: Where to write, an ending of :data:`FORMATS`; nothing is written if
-            anything fails.
+        checkpoint: The checkpoint's file.
+        target: The file to write, whose name ends in one of :data:`FORMATS`; nothing is
+            written if anything fails.
         images: Files and folders to compare on, which the config's pipeline loads; by
             default photographs that come with scikit-image and scikit-learn.
         shape: Height and width to resize them to. The second batch is larger.
-        tolerance: How much outputs may differ, relative to the largest.
-        options: Settings of the config to override.
-        opset: Version of ONNX's operators, for ``.onnx`` only; None stands for
+        tolerance: The largest difference of outputs that is accepted, relative to the
+            largest output.
+        options: Settings of the config to override, by their dotted keys.
+        opset: The version of ONNX's operators, for ``.onnx`` only; None stands for
             :data:`mmdcls.deployment.formats.OPSET`.
 
     Raises:
@@ -153,7 +155,7 @@ def _opset_settings(file_format: Format, opset: int | None) -> dict:
 
 
 def _read(images: Sequence[Path], cfg: Config, channels: int) -> list[np.ndarray]:
-    """As the config's pipeline does: ``(H, W, channels)``, three of them BGR."""
+    """Read images as the config's pipeline does; three channels are BGR."""
     loading = loading_of(cfg)
     read = [np.atleast_3d(read_image(image, loading)) for image in images]
     for path, image in zip(images, read, strict=True):
@@ -166,7 +168,7 @@ def _read(images: Sequence[Path], cfg: Config, channels: int) -> list[np.ndarray
 
 
 def _photographs(channels: int) -> list[np.ndarray]:
-    """In the form of :func:`_read`; those of other than three channels repeat BGR."""
+    """Load photographs; channels beyond three repeat the first ones."""
     try:
         from mmdcls.testing.photographs import load_photograph
     except ImportError as error:
@@ -181,7 +183,7 @@ def _photographs(channels: int) -> list[np.ndarray]:
 def _batch(
     photographs: Sequence[np.ndarray], count: int, size: tuple[int, int]
 ) -> Tensor:
-    """Resize, and repeat if there are too few: ``(N, channels, H, W)``."""
+    """Make a batch, ``(N, channels, H, W)``, of resized photographs in turn."""
     resized = [
         np.atleast_3d(cv2.resize(photograph, size[::-1], interpolation=cv2.INTER_AREA))
         for photograph in islice(cycle(photographs), count)
@@ -223,7 +225,7 @@ def _check(run: Runner, model: BaseModel, scope: str, images: Tensor) -> Check:
 
 @contextmanager
 def _refused(sentence: str) -> Iterator[None]:
-    """Say in one sentence what failed, with the reason that lies deepest."""
+    """Raise in one sentence what failed, with the reason of the innermost error."""
     try:
         yield
     except Exception as error:

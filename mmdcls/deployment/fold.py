@@ -1,4 +1,9 @@
-"""Fold a trained model's positions and batch norms into plain convolutions."""
+"""Fold a trained model's positions and batch norms into plain convolutions.
+
+Folding a DCLS layer constructs its kernel once and for all, so that an ordinary
+convolution takes its place; folding a batch norm multiplies its scale into the
+convolution before it.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +31,15 @@ class Folded:
     """A folded checkpoint.
 
     Attributes:
-        config: What it was trained with.
-        checkpoint: Where it was read.
-        content: What to write.
-        layers: How many DCLS layers were folded.
-        norms: How many batch norms were folded.
-        options: The settings that make the config build the folded model.
-        difference: The largest between the features of a random image before and
-            after, relative to the largest feature.
+        config: The config that the checkpoint was trained with.
+        checkpoint: The checkpoint's file.
+        content: The checkpoint to write, with the folded tensors.
+        layers: The number of DCLS layers that were folded.
+        norms: The number of batch norms that were folded.
+        options: The settings that make the config build the folded model, as
+            ``--cfg-options`` takes them.
+        difference: The largest difference between the features of a random image before
+            and after, relative to the largest feature.
     """
 
     config: str | os.PathLike
@@ -71,10 +77,10 @@ def fold(config: str | os.PathLike, checkpoint: str | os.PathLike) -> Folded:
 
     Args:
         config: The config that the checkpoint was trained with.
-        checkpoint: Its file.
+        checkpoint: The checkpoint's file.
 
     Returns:
-        The folded checkpoint; :meth:`Folded.check` it before its use.
+        The folded checkpoint; call :meth:`Folded.check` before its use.
 
     Raises:
         ConfigError: As :func:`mmdcls.apis.inference.load_trained`.
@@ -109,9 +115,9 @@ def fold(config: str | os.PathLike, checkpoint: str | os.PathLike) -> Folded:
 
 
 def switch_to_deploy(model: nn.Module) -> None:
-    """Fold every component of mmdcls that can be, in place.
+    """Fold, in place, every component of mmdcls that can be folded.
 
-    The components of mmdcls are those that :func:`set_deploy` sets ``deploy`` of.
+    These are the components whose ``deploy`` is set by :func:`set_deploy`.
     """
     classes = tuple(_deployable_classes().values())
     for module in list(model.modules()):
@@ -123,11 +129,11 @@ def set_deploy(model: ConfigDict, key: str = 'model') -> list[str]:
     """Make a model's config build what :func:`switch_to_deploy` leaves, in place.
 
     Args:
-        model: The config, or what is inside of it.
-        key: How the whole config names ``model``.
+        model: The model's config, or a part of it.
+        key: The dotted key of ``model`` in the whole config.
 
     Returns:
-        The settings changed, as ``--cfg-options`` takes them.
+        The settings that were changed, as ``--cfg-options`` takes them.
     """
     if isinstance(model, (list, tuple)):
         inside = [(f'{key}.{i}', item) for i, item in enumerate(model)]
@@ -143,7 +149,7 @@ def set_deploy(model: ConfigDict, key: str = 'model') -> list[str]:
 
 
 def _deployable_classes() -> dict[str, type]:
-    """By the names that configs have for them."""
+    """Return the components that can be folded, by their names in configs."""
     MODELS.import_from_location()
     return {
         f'mmdcls.{name}': component

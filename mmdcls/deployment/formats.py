@@ -1,4 +1,4 @@
-"""The formats that networks are exported to, by the ending of the file's name."""
+"""Write and run the formats that networks are exported to, one a file ending."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from mmdcls.errors import ArgumentError, MissingPackageError
 
 Runner = Callable[[Tensor], list[Tensor]]
-"""Runs an exported network on images."""
+"""A function that runs an exported network on images."""
 
 OPSET = 18
-"""Of ONNX files: the lowest that PyTorch's exporter writes all of our models with."""
+"""The lowest version of ONNX's operators that PyTorch writes all of our models with."""
 
 # Any number of images of any size.
 _DYNAMIC_AXES = {0: 'batch', 2: 'height', 3: 'width'}
@@ -24,14 +24,14 @@ _DYNAMIC_AXES = {0: 'batch', 2: 'height', 3: 'width'}
 
 @dataclass(frozen=True)
 class Format:
-    """How to write and run a file of one format.
+    """One format: how its files are written and run.
 
     Attributes:
-        name: For people.
-        packages: What has to be installed, beyond PyTorch.
-        write: Exports a network, by an example of its images, to a file; that of ONNX
-            also takes an ``opset``.
-        load: Reads such a file, to run it on a CPU.
+        name: The format's name, for people.
+        packages: The modules that have to be installed, beyond PyTorch.
+        write: Function that exports a network, by an example of its images, to a file;
+            that of ONNX also takes an ``opset``.
+        load: Function that reads such a file, to run it on a CPU.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Format:
         """Refuse to go on without the packages.
 
         Raises:
-            MissingPackageError: Names those that are not installed.
+            MissingPackageError: If any is not installed.
         """
         missing = [name for name in self.packages if find_spec(name) is None]
         if missing:
@@ -56,15 +56,16 @@ class Format:
 def write_onnx(
     network: nn.Module, images: Tensor, path: str | os.PathLike, opset: int = OPSET
 ) -> None:
-    """Export to ONNX; the inputs are called ``images``, the outputs as below.
+    """Export to ONNX.
 
-    A single output is called ``logits``, of several each is called ``level0`` and on.
+    The input is called ``images``. A single output is called ``logits``; several are
+    called ``level0``, ``level1`` and so on.
 
     Args:
-        network: What to export.
-        images: An example.
+        network: The network to export.
+        images: An example of its images.
         path: The file to write.
-        opset: Version of ONNX's operators that the file needs.
+        opset: The version of ONNX's operators that the file needs.
 
     Raises:
         ArgumentError: If the exporter cannot write the network with this ``opset``.
@@ -84,7 +85,7 @@ def write_onnx(
         opset_version=opset,
     )
     assert program is not None
-    # It converts to other versions where it can, and else keeps its own in silence.
+    # PyTorch converts to other versions where it can, else keeps its own in silence.
     written = program.model.opset_imports['']
     if written != opset:
         raise ArgumentError(
@@ -94,10 +95,10 @@ def write_onnx(
 
 
 def check_opset(opset: int) -> None:
-    """Refuse a version of ONNX's operators that there is none of.
+    """Refuse a version of ONNX's operators that does not exist.
 
     Raises:
-        ArgumentError: Names those that the installed package knows.
+        ArgumentError: If the installed package does not know it.
     """
     from onnx.defs import onnx_opset_version
 
@@ -129,7 +130,7 @@ def load_onnx(path: str | os.PathLike) -> Runner:
 def write_torchscript(
     network: nn.Module, images: Tensor, path: str | os.PathLike
 ) -> None:
-    """Trace to TorchScript."""
+    """Export to TorchScript, by tracing."""
     with torch.no_grad():
         torch.jit.trace(network, images, check_trace=False).save(os.fspath(path))
 

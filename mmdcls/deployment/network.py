@@ -1,4 +1,4 @@
-"""What is exported: a trained model as a function of images."""
+"""The network that is exported: a trained model as a function of images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .fold import switch_to_deploy
 
 
 def model_outputs(model: BaseModel, scope: str, inputs: Tensor) -> tuple[Tensor, ...]:
-    """What is exported of a model, from normalised images.
+    """Compute what is exported of a model, from normalised images.
 
     Args:
-        model: Of mmpretrain, mmseg or mmdet.
-        scope: Which of them, one of :data:`mmdcls.configs.SCOPES`.
-        inputs: ``(N, channels, H, W)``.
+        model: A model of mmpretrain, mmseg or mmdet.
+        scope: The package that it is of, one of :data:`mmdcls.configs.SCOPES`.
+        inputs: Normalised images, ``(N, channels, H, W)``.
 
     Returns:
         The logits of a classifier, ``(N, classes)``; those of a segmentor,
@@ -41,9 +41,9 @@ class DeployedNetwork(nn.Module):
     its pipeline loads them.
 
     Args:
-        model: Of mmpretrain, mmseg or mmdet, with a ``data_preprocessor``.
+        model: A model of mmpretrain, mmseg or mmdet, with a ``data_preprocessor``.
         preprocessing: The config of that ``data_preprocessor``.
-        scope: One of :data:`mmdcls.configs.SCOPES`.
+        scope: The package that the model is of, one of :data:`mmdcls.configs.SCOPES`.
     """
 
     mean: Tensor
@@ -67,10 +67,11 @@ class DeployedNetwork(nn.Module):
         """Run the model.
 
         Args:
-            images: 0 to 255, ``(N, channels, H, W)``; three channels are RGB.
+            images: Images with values of 0 to 255, ``(N, channels, H, W)``; three
+                channels are RGB.
 
         Returns:
-            As :func:`model_outputs`.
+            The outputs that :func:`model_outputs` gives.
         """
         if self.flips_channels:
             images = images.flip(1)
