@@ -33,6 +33,7 @@ configs
 progress
 files
 errors
+compat
 version
 """.splitlines()[1:]
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from mmdcls.compat import is_compiling
+
 
 class KernelCache:
     """The last kernel that was built, and copies of the tensors it was built from.
@@ -41,7 +43,7 @@ def is_readable(tensor: Tensor) -> bool:
     return (
         type(tensor) in (Tensor, Parameter)
         and tensor.device.type == 'cpu'
-        and not torch.compiler.is_compiling()
+        and not is_compiling()
         and not torch.jit.is_tracing()
     )
 

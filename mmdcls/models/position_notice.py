@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from mmengine.logging import print_log
 
+from mmdcls.compat import is_compiling
 from mmdcls.layers import iter_dcls_layers
 
 _CONSTRUCTOR = "optim_wrapper=dict(constructor='mmdcls.DCLSOptimWrapperConstructor', …)"
@@ -41,7 +42,7 @@ class PositionNotice(_Module):
 
     def _warn_of_untreated_positions(self) -> None:
         """Warn once, in training, if positions are optimized like weights."""
-        if self._is_told or not self.training or torch.compiler.is_compiling():
+        if self._is_told or not self.training or is_compiling():
             return
         if not torch.is_grad_enabled():
             return

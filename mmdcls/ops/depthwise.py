@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mmdcls.compat import autocast_dtype, without_autocast
 from mmdcls.errors import ArgumentError, ArgumentTypeError
 
-from .autocast import has_autocast, without_autocast
 from .backends import BACKENDS
 from .backends.selection import choose_backend
 
@@ -111,10 +111,9 @@ class DepthwiseConv2dFunction(torch.autograd.Function):
 
 def _autocast(*tensors):
     """Cast as autocast does for ``F.conv2d``."""
-    device = tensors[0].device.type
-    if not (has_autocast(device) and torch.is_autocast_enabled(device)):
+    dtype = autocast_dtype(tensors[0].device.type)
+    if dtype is None:
         return tensors
-    dtype = torch.get_autocast_dtype(device)
     return tuple(
         tensor.to(dtype)
         if tensor is not None

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from mmdcls.compat import custom_op
+
 from .backends.gpu import has_triton, is_interpreted
 
 # A program holds both factors of a kernel, and the kernel.
@@ -54,7 +56,11 @@ class FusedKernel(Function):
         return *gradients, None, None
 
 
-@torch.library.custom_op('mmdcls::construct', mutates_args=())
+@custom_op(
+    'mmdcls::construct',
+    '(Tensor weight, Tensor positions, Tensor? sigma, int[] kernel_size, '
+    'str interpolation) -> Tensor',
+)
 def construct(
     weight: Tensor,
     positions: Tensor,
@@ -76,7 +82,11 @@ def _empty_kernel(weight, positions, sigma, kernel_size, interpolation):
     return weight.new_empty((*weight.shape[:2], *kernel_size))
 
 
-@torch.library.custom_op('mmdcls::construct_backward', mutates_args=())
+@custom_op(
+    'mmdcls::construct_backward',
+    '(Tensor grad_kernel, Tensor weight, Tensor positions, Tensor? sigma, '
+    'int[] kernel_size, str interpolation) -> (Tensor, Tensor, Tensor)',
+)
 def construct_backward(
     grad_kernel: Tensor,
     weight: Tensor,

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from mmdcls.compat import without_autocast
 from mmdcls.errors import ArgumentError, ArgumentTypeError
 
-from .autocast import without_autocast
 from .fused_construction import FusedKernel, can_fuse
 from .normalization import NORMALIZATION_EPS, SMALLEST_WIDTH, smallest_factor
 

@@ -6,6 +6,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from mmdcls.compat import autocast_dtype, is_compiling
+
 
 def linear_gelu_linear(
     x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor
@@ -114,8 +116,8 @@ class _ScaledResidual(Function):
 def _is_eager_on_cpu(x):
     return (
         x.device.type == 'cpu'
-        and not torch.is_autocast_enabled('cpu')
-        and not torch.compiler.is_compiling()
+        and autocast_dtype('cpu') is None
+        and not is_compiling()
         and not torch.jit.is_tracing()
     )
 

@@ -18,6 +18,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner, autocast
 
+from mmdcls.compat import autocast_dtype
 from mmdcls.datasets.corruptions import corruptions_version
 from mmdcls.datasets.loading import check_readable, list_files
 from mmdcls.errors import ConfigError, MmdclsError
@@ -131,6 +132,10 @@ class CellRunner:
                 evaluator.process(data_samples=outputs, data_batch=batch)
         return evaluator.evaluate(len(dataset))
 
+    def _amp_dtype(self) -> torch.dtype | None:
+        with autocast(enabled=self.amp):
+            return autocast_dtype(get_device())
+
     def _fingerprint_protocol(self, config: dict) -> str:
         """Everything that a cell's numbers depend on besides images and weights."""
         pipeline = config.get('pipeline') or []
@@ -140,7 +145,7 @@ class CellRunner:
                 dataset=config['type'],
                 pipeline=pipeline,
                 classes=config.get('wordnet_ids'),
-                amp=str(torch.get_autocast_dtype(get_device())) if self.amp else None,
+                amp=str(self._amp_dtype()) if self.amp else None,
                 corruptions=corruptions_version() if made_here else None,
             )
         )

@@ -6,11 +6,17 @@ image.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
-from torch.library import CustomOpDef
 
 from .layout import format_of
+
+CORRELATE = (
+    '(Tensor x, Tensor weight, Tensor? bias, int[] padding, bool flip) -> Tensor'
+)
+CORRELATE_SUM = '(Tensor x, Tensor grad_output, int[] padding) -> Tensor'
+"""The schemas of the two operators that :func:`make_operations` takes."""
 
 
 def correlation_shape(
@@ -31,7 +37,7 @@ def correlation_shape(
 
 
 def make_operations(
-    correlate: CustomOpDef, correlate_sum: CustomOpDef
+    correlate: Any, correlate_sum: Any
 ) -> tuple[Callable[..., Tensor], Callable[..., Tensor], Callable[..., Tensor]]:
     """Make a backend's operations, and tell PyTorch the results' shapes for tracing.
 

@@ -8,9 +8,15 @@ not.
 import torch
 from torch import Tensor
 
+from mmdcls.compat import custom_op
 from mmdcls.errors import ArgumentError
 
-from .correlation import correlation_shape, make_operations
+from .correlation import (
+    CORRELATE,
+    CORRELATE_SUM,
+    correlation_shape,
+    make_operations,
+)
 from .gpu import is_interpreted, refusal
 from .layout import format_of
 from .tf32 import allows_tf32
@@ -54,7 +60,7 @@ def can_run(
     return error is None
 
 
-@torch.library.custom_op('mmdcls::toeplitz_correlate', mutates_args=())
+@custom_op('mmdcls::toeplitz_correlate', CORRELATE)
 def correlate(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: list[int], flip: bool
 ) -> Tensor:
@@ -66,7 +72,7 @@ def correlate(
     return out.contiguous(memory_format=format_of(x))
 
 
-@torch.library.custom_op('mmdcls::toeplitz_correlate_sum', mutates_args=())
+@custom_op('mmdcls::toeplitz_correlate_sum', CORRELATE_SUM)
 def correlate_sum(x: Tensor, grad_output: Tensor, padding: list[int]) -> Tensor:
     """Compute the gradient of the weight; arguments as in :func:`.make_operations`."""
     from .toeplitz_kernels import launch_sum

@@ -7,7 +7,14 @@ that are not, and sums in float32 (float64 for float64) without tensor cores.
 import torch
 from torch import Tensor
 
-from .correlation import correlation_shape, make_operations
+from mmdcls.compat import custom_op
+
+from .correlation import (
+    CORRELATE,
+    CORRELATE_SUM,
+    correlation_shape,
+    make_operations,
+)
 from .gpu import refusal
 from .layout import format_of
 
@@ -39,7 +46,7 @@ def can_run(
     return error is None
 
 
-@torch.library.custom_op('mmdcls::depthwise_correlate', mutates_args=())
+@custom_op('mmdcls::depthwise_correlate', CORRELATE)
 def correlate(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: list[int], flip: bool
 ) -> Tensor:
@@ -54,7 +61,7 @@ def correlate(
     return out.permute(0, 3, 1, 2).contiguous(memory_format=format_of(x))
 
 
-@torch.library.custom_op('mmdcls::depthwise_correlate_sum', mutates_args=())
+@custom_op('mmdcls::depthwise_correlate_sum', CORRELATE_SUM)
 def correlate_sum(x: Tensor, grad_output: Tensor, padding: list[int]) -> Tensor:
     """Compute the gradient of the weight; arguments as in :func:`.make_operations`."""
     from .triton_kernels import BLOCKS, launch

@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from mmdcls.compat import is_compiling, without_autocast
 from mmdcls.files import write_json
-from mmdcls.ops.autocast import without_autocast
 
 from . import BACKENDS
 from .layout import format_of, is_channels_last
@@ -62,7 +62,7 @@ def choose(
     Returns:
         Its name, or None off a GPU and wherever the module's docstring says so.
     """
-    if x.device.type != _DEVICE_TYPE or torch.compiler.is_compiling():
+    if x.device.type != _DEVICE_TYPE or is_compiling():
         return None
     if (
         type(x) not in (Tensor, Parameter)
