@@ -22,6 +22,9 @@ def torch_is(major: int, minor: int) -> bool:
     return (int(release[0]), int(release[1])) >= (major, minor)
 
 
+OutOfMemoryError = torch.cuda.OutOfMemoryError
+"""Raised where a device has too little memory (``torch.OutOfMemoryError`` of 2.5)."""
+
 HAS_CUSTOM_OPERATORS = torch_is(2, 4)
 """Whether functions can be made operators that ``torch.compile`` leaves whole."""
 
@@ -62,6 +65,15 @@ def is_compiling() -> bool:
     # Importing it takes seconds, and who compiles has done so.
     dynamo = sys.modules.get('torch._dynamo')
     return dynamo is not None and dynamo.is_compiling()
+
+
+def has_global_hooks() -> bool:
+    """Tell whether hooks are registered that run with every module."""
+    hooks = ('forward_pre_hooks', 'forward_hooks', 'backward_pre_hooks')
+    return any(
+        getattr(torch.nn.modules.module, f'_global_{kind}')
+        for kind in (*hooks, 'backward_hooks')
+    )
 
 
 def autocast_dtype(device_type: str) -> torch.dtype | None:

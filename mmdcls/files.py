@@ -144,6 +144,12 @@ def _identity(path: Path) -> tuple[int, int] | str:
     return status.st_dev, status.st_ino
 
 
+def cache_folder() -> Path:
+    """Return the folder of what mmdcls keeps: ``mmdcls`` in the user's cache folder."""
+    root = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    return Path(root, 'mmdcls')
+
+
 def is_image(path: Path) -> bool:
     """Tell by the name whether a file in a folder is an image that OpenMMLab reads.
 

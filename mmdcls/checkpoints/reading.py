@@ -7,22 +7,24 @@ own checkpoints back. Importing this module allows exactly what these checkpoint
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
+from mmdcls.compat import torch_is
 from mmdcls.errors import MmdclsError
 
 from .declared_sizes import DeclaredSizeError, check_declared_sizes
 from .embedded_config import disarm_configs
 from .names import find_state_dict, strip_wrappers
+from .unpickler import ALLOWED, load_as_data
 
 HISTORY_BUFFER_STATISTICS = ('min', 'max', 'current', 'mean')
 NUMERIC_DTYPES = '?bBhHiIlLqQefdgFD'
@@ -52,19 +54,34 @@ def history_buffer_statistic(owner: object, name: str) -> Callable:
     return getattr(HistoryBuffer, name)
 
 
+def latin_bytes(text: str, encoding: str) -> bytes:
+    """Stand in for ``_codecs.encode``, by which old pickles write bytes.
+
+    Raises:
+        UnpicklingError: If it is asked for another encoding than ``'latin1'``.
+    """
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'it holds a text in the encoding {encoding!r}')
+    return text.encode('latin1')
+
+
 def allow_openmmlab_globals() -> None:
-    """Add what OpenMMLab checkpoints hold to torch's allow-list, and nothing else."""
-    core: Any = np._core if hasattr(np, '_core') else np.core
-    multiarray = core.multiarray
-    allowed = [HistoryBuffer, np.ndarray, np.dtype]
-    allowed += [type(np.dtype(code)) for code in NUMERIC_DTYPES]
+    """Put what OpenMMLab checkpoints hold on the allow-lists, and nothing else."""
+    reconstruct, scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+    classes = [HistoryBuffer, np.ndarray, np.dtype, argparse.Namespace]
+    classes += [type(np.dtype(code)) for code in NUMERIC_DTYPES]
+    ALLOWED.update({f'{cls.__module__}.{cls.__name__}': cls for cls in classes})
     # numpy 1 and 2 keep these two under different names; files of both are around.
     for module in ('numpy._core.multiarray', 'numpy.core.multiarray'):
-        for name in ('_reconstruct', 'scalar'):
-            allowed.append((getattr(multiarray, name), f'{module}.{name}'))
-    for builtins in ('builtins', '__builtin__'):
-        allowed.append((history_buffer_statistic, f'{builtins}.getattr'))
-    torch.serialization.add_safe_globals(allowed)
+        ALLOWED[f'{module}._reconstruct'] = reconstruct
+        ALLOWED[f'{module}.scalar'] = scalar
+    for module in ('builtins', '__builtin__'):
+        ALLOWED[f'{module}.getattr'] = history_buffer_statistic
+    ALLOWED['_codecs.encode'] = latin_bytes
+    if torch_is(2, 6):
+        torch.serialization.add_safe_globals(
+            [(thing, name) for name, thing in ALLOWED.items()]
+        )
 
 
 def read_checkpoint(
@@ -95,7 +112,7 @@ def read_checkpoint(
 
             return load_file(path, device=str(map_location or 'cpu'))
         check_declared_sizes(path)
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        checkpoint = load_as_data(path, map_location)
     except DeclaredSizeError as error:
         raise CheckpointError(
             f"'{filename}' was refused before it was loaded: {error}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,9 +56,7 @@ def open_checkpoint(
             tensors; if one is NaN or infinite; if it is DeepSpeed's of one process and
             the weights are spread over others.
     """
-    # ConvNeXt's training script keeps its command line in its checkpoints.
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        content = read_checkpoint(filename)
+    content = read_checkpoint(filename)
     layout, state_dict = find_state_dict(content, prefer_ema)
     if not state_dict:
         raise CheckpointError(f"'{filename}' holds no tensors.")

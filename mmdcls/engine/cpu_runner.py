@@ -9,6 +9,7 @@ from mmengine.dist import init_dist, is_distributed
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import nn
+from torch.distributed.constants import default_pg_timeout
 
 from mmdcls.errors import ArgumentError
 from mmdcls.registry import RUNNERS
@@ -80,5 +81,5 @@ def join_processes(launcher: str, dist_cfg: dict) -> None:
         )
     # mmengine's init_dist chooses a GPU for each process whatever the backend.
     seconds = dist_cfg.get('timeout')
-    timeout = None if seconds is None else timedelta(seconds=seconds)
+    timeout = default_pg_timeout if seconds is None else timedelta(seconds=seconds)
     torch.distributed.init_process_group('gloo', timeout=timeout)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mmpretrain.models.backbones.convnext import ConvNeXtBlock
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
 
+from mmdcls.compat import has_global_hooks
 from mmdcls.ops import linear_gelu_linear, scaled_residual
 
 
@@ -19,7 +19,7 @@ def can_run_fused(block: nn.Module) -> bool:
     Args:
         block: Any module.
     """
-    if type(block) is not ConvNeXtBlock or _has_any_global_hook():
+    if type(block) is not ConvNeXtBlock or has_global_hooks():
         return False
     left_out = (block, block.pointwise_conv1, block.act, block.pointwise_conv2)
     return (

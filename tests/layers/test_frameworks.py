@@ -5,6 +5,7 @@ import torch
 import torch.multiprocessing as mp
 from helpers.shared_positions_training import make_batch, make_model, train_in_parallel
 from helpers.tolerances import assert_close
+from helpers.versions import needs_compile
 from torch.utils.checkpoint import checkpoint
 
 from mmdcls.layers import DCLSConv1d, DCLSConv2d, DCLSConv3_2d, DCLSConv3d
@@ -47,6 +48,7 @@ def check_equal(actual, expected):
     assert_close(actual[2], expected[2], 'gradient')
 
 
+@needs_compile
 @pytest.mark.parametrize('interpolation', ['bilinear', 'triangle', 'gaussian'])
 @pytest.mark.parametrize('case', CASES)
 def test_traced_as_one_graph(case, interpolation):
@@ -115,6 +117,7 @@ def test_checkpointing_gives_equal_results(case, use_reentrant):
     check_equal(actual, expected)
 
 
+@needs_compile
 def test_export_holds_no_kernel_of_the_past():
     layer = make_layer('depthwise').eval()
     x = make_input(layer).detach()

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.tolerances import assert_close
+from helpers.versions import needs_compile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -252,6 +253,7 @@ class Layer(nn.Module):
         ).relu()
 
 
+@needs_compile
 @pytest.mark.parametrize('backend', PORTABLE)
 def test_compiles_without_graph_breaks(backend):
     layer = Layer(backend)
@@ -265,6 +267,7 @@ def test_compiles_without_graph_breaks(backend):
         assert_close(parameter.grad, value.grad, 'gradient')
 
 
+@needs_compile
 def test_compiles_under_autocast():
     layer = Layer('auto')
     compiled = torch.compile(layer, fullgraph=True, backend='aot_eager')
@@ -273,7 +276,7 @@ def test_compiles_under_autocast():
     assert output.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize('compiled', [False, True])
+@pytest.mark.parametrize('compiled', [False, pytest.param(True, marks=needs_compile)])
 def test_runs_on_meta_tensors(compiled):
     x = torch.empty(2, 3, 8, 9, device='meta')
     weight = torch.empty(3, 1, 5, 5, device='meta', requires_grad=True)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers.tolerances import assert_close
 from helpers.triton_runs import run_cases
+from helpers.versions import needs_compile, needs_triton
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -297,6 +298,7 @@ def test_memory_for_the_backward_pass_does_not_grow_with_the_kernel():
     assert 0 < saved_numbers(31) == saved_numbers(3)
 
 
+@needs_compile
 @pytest.mark.parametrize('interpolation', INTERPOLATIONS)
 def test_compiled_with_fullgraph(interpolation):
     arguments = make_arguments((5, 4), interpolation=interpolation, dtype=torch.float32)
@@ -371,6 +373,7 @@ def test_ops_need_torch_only():
     assert result.stdout.strip() == '[]'
 
 
+@needs_triton
 def test_kernels_built_in_one_launch():
     run_cases(Path(__file__).with_name('fused_construction_cases.py'))
 

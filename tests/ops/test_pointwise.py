@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.tolerances import assert_close
+from helpers.versions import needs_compile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,6 +113,7 @@ def test_autocast_has_the_layers_own():
     assert torch.equal(actual, wanted)
 
 
+@needs_compile
 def test_compiles_without_a_graph_break():
     arguments = make_arguments(dtype=torch.float32)
     compiled = torch.compile(linear_gelu_linear, fullgraph=True, backend='aot_eager')
@@ -141,5 +143,13 @@ def test_scaled_residual(needed):
         strict=True,
     ):
         assert_close(actual, value, 'gradient')
+
+
+@needs_compile
+@pytest.mark.parametrize('grad', [False, True])
+def test_scaled_residual_compiles_without_a_graph_break(grad):
+    torch.manual_seed(0)
+    shapes = (2, 3, 4, 5), (2, 3, 4, 5), (2, 3, 1, 1)
+    tensors = [torch.randn(shape, requires_grad=grad) for shape in shapes]
     compiled = torch.compile(scaled_residual, backend='aot_eager', fullgraph=True)
-    assert_close(compiled(*tensors), expected, 'output')
+    assert_close(compiled(*tensors), torch.addcmul(*tensors), 'output')

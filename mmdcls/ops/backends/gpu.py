@@ -1,15 +1,22 @@
 """What the Triton backends need of a machine and of tensors."""
 
+import functools
 import importlib.util
 import os
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from mmdcls.errors import ArgumentError, MissingPackageError, MmdclsError
 
+OLDEST_TRITON = 3
+"""The oldest major version of Triton that the kernels run on."""
 
+
+@torch.compiler.assume_constant_result
 def is_interpreted() -> bool:
     """Whether Triton's interpreter stands in for a GPU, on CPU tensors."""
     return os.environ.get('TRITON_INTERPRET') == '1'
@@ -17,8 +24,20 @@ def is_interpreted() -> bool:
 
 @torch.compiler.assume_constant_result
 def has_triton() -> bool:
-    """Whether the package is installed."""
-    return importlib.util.find_spec('triton') is not None
+    """Tell whether Triton is installed, in a version that the kernels run on."""
+    version = triton_version()
+    return version is not None and int(version.split('.')[0]) >= OLDEST_TRITON
+
+
+@functools.cache
+def triton_version() -> str | None:
+    """Return the version of Triton, which is not imported; None without Triton."""
+    spec = importlib.util.find_spec('triton')
+    if spec is None or spec.origin is None:
+        return None
+    # Several distributions bring the package, under names of their own.
+    version = re.search(r'__version__ = .(\d[\w.+]*)', Path(spec.origin).read_text())
+    return version[1] if version else None
 
 
 def refusal(
@@ -37,8 +56,11 @@ def refusal(
     """
     device = 'cpu' if is_interpreted() else 'cuda'
     if not has_triton():
+        version = triton_version()
+        found = f'is of version {version}' if version else 'is not installed'
         return MissingPackageError(
-            f"backend {backend!r} needs the package 'triton', which is not installed."
+            f"backend {backend!r} needs the package 'triton' {OLDEST_TRITON} or later, "
+            f'which comes with PyTorch 2.4 and later; triton {found}.'
         )
     if x.device.type != device:
         return ArgumentError(

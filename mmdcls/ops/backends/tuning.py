@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from mmdcls.compat import is_compiling, without_autocast
-from mmdcls.files import write_json
+from mmdcls.compat import OutOfMemoryError, is_compiling, without_autocast
+from mmdcls.files import cache_folder, write_json
 
 from . import BACKENDS
 from .layout import format_of, is_channels_last
@@ -114,7 +114,7 @@ class Tuner:
     def _add(self, key, *arguments):
         try:
             times = self.measure(*arguments)
-        except torch.OutOfMemoryError:
+        except OutOfMemoryError:
             # Another process, or this one later, may have more room: not for the file.
             self.results[key] = 'aten'
             _logger.warning(
@@ -188,7 +188,7 @@ def measure(
     is left out, and a line is logged.
 
     Raises:
-        torch.OutOfMemoryError: If there is no room for that.
+        OutOfMemoryError: If there is no room for that.
     """
     arguments = make_arguments(operation, x, kernel_size, padding)
     times, expected = {}, None
@@ -204,7 +204,7 @@ def measure(
                     expected = result
                 _check(result, expected)
                 times[name] = timer(run)
-            except torch.OutOfMemoryError:
+            except OutOfMemoryError:
                 raise
             except Exception as error:
                 if name == 'aten':
@@ -242,12 +242,6 @@ def make_arguments(
         for s, p, k in zip(x.shape[2:], padding, kernel_size, strict=True)
     )
     return maps, weight, map_size, padding
-
-
-def cache_folder() -> Path:
-    """Where results are kept: ``mmdcls`` in the user's cache folder."""
-    root = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-    return Path(root, 'mmdcls')
 
 
 @functools.lru_cache

@@ -46,7 +46,7 @@ def test_triton_is_imported_only_when_used():
 @pytest.mark.parametrize(
     ('backend', 'package', 'message'),
     [
-        ('triton', 'triton', "needs the package 'triton', which is not installed"),
+        ('triton', 'triton', "needs the package 'triton' 3 .* is not installed"),
         ('toeplitz', 'triton', "'toeplitz' needs the package 'triton'"),
         (
             'implicit_gemm',
@@ -57,10 +57,26 @@ def test_triton_is_imported_only_when_used():
 )
 def test_missing_packages_are_named(backend, package, message, monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    monkeypatch.setattr('mmdcls.ops.backends.gpu.triton_version', lambda: None)
     x = torch.zeros(1, 2, 4, 4)
     assert not BACKENDS[backend].can_run('forward', x, (3, 3), (1, 1))
     with pytest.raises(MissingPackageError, match=message):
         BACKENDS[backend].can_run('forward', x, (3, 3), (1, 1), raise_error=True)
+
+
+def test_an_old_triton_is_named(monkeypatch):
+    monkeypatch.setattr('mmdcls.ops.backends.gpu.triton_version', lambda: '2.1.0')
+    with pytest.raises(MissingPackageError, match='triton is of version 2.1.0'):
+        BACKENDS['triton'].can_run(
+            *('forward', torch.zeros(1, 2, 4, 4), (3, 3), (1, 1)), raise_error=True
+        )
+
+
+def test_the_version_of_triton_is_read_without_importing_it():
+    from mmdcls.ops.backends.gpu import triton_version
+
+    triton = pytest.importorskip('triton')
+    assert triton_version() == triton.__version__
 
 
 @pytest.mark.parametrize('backend', [name for name in BACKENDS if name != 'aten'])

@@ -1,6 +1,7 @@
 """choose_backend: the table's nearest entry, or ATen where that cannot run."""
 
 import torch
+from helpers.versions import needs_triton
 
 from mmdcls.ops.backends import BACKENDS, selection
 from mmdcls.ops.backends.selection import choose_backend
@@ -25,6 +26,7 @@ def test_automatic_choice_passes_over_what_cannot_run(monkeypatch):
     assert chosen((3, 3), (4, 4)) == 'aten'
 
 
+@needs_triton
 def test_automatic_choice_takes_the_nearest_sizes(monkeypatch):
     set_table(monkeypatch, {7: ('aten', 'fft'), 31: ('row_dft', 'triton')}, (8, 32))
     monkeypatch.setenv('TRITON_INTERPRET', '1')

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.triton_runs import run_cases, run_python
+from helpers.versions import needs_triton
 
 FOLDER = Path(__file__).parent
+pytestmark = needs_triton
 
 
 def test_triton_cases():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.versions import needs_compile
 
 from mmdcls.ops import backends
 from mmdcls.ops.backends import choices
@@ -71,6 +72,7 @@ def test_report_compares_growth_and_construction(report):
     assert all(row['ms'] > 0 and row['peak_mb'] > 0 for row in construction)
 
 
+@needs_compile
 def test_compiled_construction_joins_when_asked_for(monkeypatch):
     eager = functools.partial(torch.compile, backend='eager')
     monkeypatch.setattr(torch, 'compile', eager)

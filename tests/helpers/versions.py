@@ -1,0 +1,17 @@
+"""What only some versions of PyTorch and Triton can do, as marks of tests."""
+
+import pytest
+
+from mmdcls.compat import HAS_CUSTOM_OPERATORS, torch_is
+from mmdcls.ops.backends.gpu import has_triton
+
+needs_compile = pytest.mark.skipif(
+    not HAS_CUSTOM_OPERATORS,
+    reason='compiled as a whole by PyTorch 2.4 and later only',
+)
+needs_old_formats = pytest.mark.skipif(
+    not torch_is(2, 6), reason='files of before PyTorch 1.6 are refused before 2.6'
+)
+needs_triton = pytest.mark.skipif(
+    not has_triton(), reason='the kernels need Triton 3 or later'
+)
