@@ -10,6 +10,10 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 UV_INSTALL := $(BIN)/uv pip install --python $(BIN)/python
 LOCK := requirements/constraints.txt
+MM_FILES := requirements/mminstall.txt requirements/mmcv.txt
+REQUIREMENTS := $(addprefix requirements/,runtime.txt optional.txt tests.txt)
+MMCV := $(shell sed -n 's/^mmcv==//p' requirements/mmcv.txt)
+space := $(subst ,, )
 
 # Every tool and test is a process of its own: importing is most of its start-up.
 export UV_COMPILE_BYTECODE := 1
@@ -25,7 +29,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 say = @printf '\n==> %s\n' '$(1)'
 or_fail = || { printf 'mmdcls set-up: %s\n' '$(strip $(1))' >&2; exit 1; }
 
-.PHONY: help demo test test-fast lint env lock clean
+.PHONY: help demo test test-fast test-torch lint env lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +50,32 @@ test: lint  ## lint, then every test, the slow ones included
 test-fast: lint  ## lint, then the tests that take seconds
 	$(call say,test: the fast tests in $(WORKERS) processes)
 	@$(PYTEST) -m 'not slow'
+
+# On another PyTorch: what needs no compiled MMCV. Pins hold but for what depends on
+# PyTorch, which is left to the resolver; PyTorch 2.1 and 2.2 need NumPy 1.
+TORCH ?= 2.1.2
+TORCH_VENV := .venv-torch$(TORCH)
+TORCH_STAMP := $(TORCH_VENV)/.stamp
+TORCH_TESTS := ops layers checkpoints converters engine evaluation models robustness
+TORCH_TESTS := $(addprefix tests/,$(TORCH_TESTS) test_plain_pytorch.py)
+ON_TORCH := torch triton numpy nvidia- cuda- setuptools opencv-python onnx ml-dtypes
+
+test-torch: $(TORCH_STAMP)  ## test what needs no compiled MMCV on TORCH=2.1.2, or another
+	$(call say,test-torch: the fast tests of $(words $(TORCH_TESTS)) rooms on PyTorch $(TORCH))
+	@PYTHONPATH=. OMP_NUM_THREADS=1 $(TORCH_VENV)/bin/python -m pytest -n $(WORKERS) \
+	  --dist loadfile -m 'not slow' $(TORCH_TESTS)
+
+$(TORCH_STAMP): $(LOCK) $(MM_FILES) $(REQUIREMENTS)
+	$(call say,set-up: PyTorch $(TORCH) in $(TORCH_VENV))
+	@$(PYTHON) -m venv $(TORCH_VENV)
+	@$(TORCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) uv
+	@grep -vE '^($(subst $(space),|,$(ON_TORCH)))' $(LOCK) >$(TORCH_VENV)/constraints.txt
+	@grep -hv '^-c ' requirements/mminstall.txt $(REQUIREMENTS) \
+	  | $(TORCH_VENV)/bin/uv pip install --quiet --python $(TORCH_VENV)/bin/python \
+	    -c $(TORCH_VENV)/constraints.txt -r - torch==$(TORCH) torchvision 'setuptools<81' \
+	    mmcv-lite==$(MMCV) $(if $(filter 2.1.% 2.2.%,$(TORCH)),'numpy<2') $(call or_fail,\
+	  could not install PyTorch $(TORCH) for $(PYTHON): see the message above.)
+	@touch $@
 
 lint: env  ## check style, formatting, types and spelling
 	$(call say,lint)
@@ -75,8 +105,6 @@ $(STAMPS)/torch: requirements/build.txt $(LOCK) | $(STAMPS)/venv
 	  could not install PyTorch: is there a network connection? See the message above.)
 	@touch $@
 
-MM_FILES := requirements/mminstall.txt requirements/mmcv.txt
-
 $(STAMPS)/openmmlab: $(MM_FILES) tools/setup/install_mmcv.py $(STAMPS)/torch
 	$(call say,set-up 3/5: OpenMMLab; MMCV is compiled once (5 min on 2 cores) and kept)
 	@$(UV_INSTALL) -r requirements/mminstall.txt $(call or_fail,\
@@ -84,8 +112,6 @@ $(STAMPS)/openmmlab: $(MM_FILES) tools/setup/install_mmcv.py $(STAMPS)/torch
 	@$(BIN)/python -u tools/setup/install_mmcv.py $(call or_fail,\
 	  could not compile or install MMCV: see the message above.)
 	@touch $@
-
-REQUIREMENTS := $(addprefix requirements/,runtime.txt optional.txt tests.txt)
 
 $(STAMPS)/packages: $(REQUIREMENTS) $(STAMPS)/openmmlab
 	$(call say,set-up 4/5: the other packages)

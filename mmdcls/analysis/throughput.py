@@ -225,24 +225,21 @@ class Contender:
             for key in ('optimizer', 'constructor', 'paramwise_cfg')
             if wrapper.get(key) is not None
         }
-        init_default_scope(self.scope)
-        self._optimizer = build_optim_wrapper(self.model, options).optimizer
         scaled = self.settings.amp and self.settings.device == 'cuda'
-        self._scaler = torch.amp.GradScaler(self.settings.device, enabled=scaled)
+        options['type'] = 'AmpOptimWrapper' if scaled else 'OptimWrapper'
+        init_default_scope(self.scope)
+        self._optim_wrapper = build_optim_wrapper(self.model, options)
         hooks = {hook['type']: hook for hook in self.cfg.get('custom_hooks') or []}
         repulsion = hooks.get('mmdcls.RepulsiveLossHook')
         self._repulsion = repulsion and repulsion.get('weight', 1.0)
 
     def _train(self) -> None:
-        with self.autocast():
+        with self.autocast(), self._optim_wrapper.optim_context(self.model):
             losses = self._forward(self.images, self.samples, mode='loss')
         loss, _ = self.model.parse_losses(losses)
         if self._repulsion:
             loss = loss + self._repulsion * repulsive_loss(self.model)
-        self._scaler.scale(loss).backward()
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        self._optimizer.zero_grad()
+        self._optim_wrapper.update_params(loss)
         for layer in iter_dcls_layers(self.model):
             layer.clamp_positions()
 

@@ -11,6 +11,7 @@ import argparse
 import os
 import pickle
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from mmdcls.errors import MmdclsError
 from .declared_sizes import DeclaredSizeError, check_declared_sizes
 from .embedded_config import disarm_configs
 from .names import find_state_dict, strip_wrappers
-from .unpickler import ALLOWED, load_as_data
+from .unpickler import ALLOWED, ForeignNameError, load_as_data
 
 HISTORY_BUFFER_STATISTICS = ('min', 'max', 'current', 'mean')
 NUMERIC_DTYPES = '?bBhHiIlLqQefdgFD'
@@ -145,10 +146,11 @@ def tensors_of(checkpoint: dict, expected: Collection[str] = ()) -> dict[str, Te
 
 def _refusal(path: Path, error: Exception) -> str:
     """Say what in the file was refused, as far as it can be told."""
-    try:
-        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # Files in torch's formats before 1.6 cannot be listed.
-        unsafe = []
+    unsafe = [error.name] if isinstance(error, ForeignNameError) else []
+    if torch_is(2, 6):
+        # Files in torch's formats before 1.6 cannot be listed.
+        with suppress(Exception):
+            unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     if unsafe:
         return (
             f"'{path}' holds {', '.join(sorted(unsafe))}, which no checkpoint needs; "

@@ -30,6 +30,14 @@ _ARCHIVE = b'PK\x03\x04'
 _warned = False
 
 
+class ForeignNameError(pickle.UnpicklingError):
+    """A checkpoint names something that no checkpoint needs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'it holds {name}')
+        self.name = name
+
+
 class Unpickler(pickle._Unpickler):
     """Python's own unpickler, which makes and calls only what is on an allow-list."""
 
@@ -39,13 +47,13 @@ class Unpickler(pickle._Unpickler):
         """Return an object of the allow-list.
 
         Raises:
-            UnpicklingError: If the object is not on it.
+            ForeignNameError: If the object is not on it.
         """
         full_name = f'{module}.{name}'
         for allowed in (ALLOWED, _get_allowed_globals()):
             if full_name in allowed:
                 return allowed[full_name]
-        raise pickle.UnpicklingError(f'it holds {full_name}, which no checkpoint needs')
+        raise ForeignNameError(full_name)
 
     def load_build(self) -> None:
         """Fill an object with its state, but never a class or a function."""

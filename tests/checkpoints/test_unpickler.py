@@ -78,8 +78,8 @@ class Reduced:
 @pytest.mark.parametrize(
     'content, named',
     [
-        (Reduced(print, ('run',)), r'builtins\.print'),
-        (Reduced(eval, ('1',)), r'builtins\.eval'),
+        (Reduced(print, ('run',)), r'\w*builtin\w*\.print'),
+        (Reduced(eval, ('1',)), r'\w*builtin\w*\.eval'),
         (Reduced(pickle.loads, (b'a',)), r'pickle\.loads'),
         (Reduced(torch.load, ('x',)), r'torch\.serialization\.load'),
         (Reduced(torch.hub.load, ('x',)), r'torch\.hub\.load'),

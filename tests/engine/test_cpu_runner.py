@@ -33,7 +33,8 @@ def launched(monkeypatch):
     for name, value in {**threads, **process, **address}.items():
         monkeypatch.setenv(name, value)
     yield
-    torch.distributed.destroy_process_group()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def test_one_process_of_a_launcher_trains_as_without(tmp_path, launched):

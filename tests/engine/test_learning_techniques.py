@@ -13,6 +13,7 @@ from helpers.backbone_training import (
 )
 from helpers.engine_runs import SmallModel, run
 from helpers.tolerances import assert_close
+from helpers.versions import needs_float16_on_cpu
 from mmengine.hooks import Hook
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
@@ -128,6 +129,7 @@ def steps_taken(positions):
     return [i for i, (a, b) in enumerate(pairs, start=2) if not torch.equal(a, b)]
 
 
+@needs_float16_on_cpu
 def test_amp_and_accumulation_clamp_after_a_real_step(tmp_path):
     dtypes = set()
     model = SharingModel()
@@ -144,6 +146,7 @@ def test_amp_and_accumulation_clamp_after_a_real_step(tmp_path):
         assert positions.abs().max() == 3
 
 
+@needs_float16_on_cpu
 def test_skipped_amp_steps_leave_positions_alone(tmp_path):
     """An infinite gradient makes the scaler skip the step; later ones are taken."""
 

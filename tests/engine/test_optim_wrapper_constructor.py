@@ -1,5 +1,6 @@
 import pytest
 import torch
+from helpers.versions import needs_compile
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmpretrain.models.backbones import ConvNeXt
@@ -189,6 +190,7 @@ def test_every_backbone_of_several_decays():
     assert actual[stem.format('student')][0] == pytest.approx(1e-3 * 0.7**7)
 
 
+@needs_compile
 @pytest.mark.parametrize('optimizer', ['SGD', 'AdamW'])
 def test_rates_are_kept_in_a_compiled_step(optimizer):
     """By the Runner's option ``compile`` the optimizer's step is compiled, too."""

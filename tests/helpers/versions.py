@@ -12,6 +12,9 @@ needs_compile = pytest.mark.skipif(
 needs_old_formats = pytest.mark.skipif(
     not torch_is(2, 6), reason='files of before PyTorch 1.6 are refused before 2.6'
 )
+needs_float16_on_cpu = pytest.mark.skipif(
+    not torch_is(2, 4), reason='before 2.4 a CPU has autocast in bfloat16 only'
+)
 needs_triton = pytest.mark.skipif(
     not has_triton(), reason='the kernels need Triton 3 or later'
 )

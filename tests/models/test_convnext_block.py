@@ -3,6 +3,7 @@ import functools
 import pytest
 import torch
 from helpers.tolerances import assert_close
+from helpers.versions import needs_float16_on_cpu
 from mmpretrain.models.backbones.convnext import ConvNeXtBlock
 from torch import nn
 from torch.nn.utils import prune
@@ -126,6 +127,7 @@ def test_weights_that_are_computed_are_computed_anew(change):
     assert not can_run_fused(block)
 
 
+@needs_float16_on_cpu
 def test_small_layer_scale_survives_half_precision():
     """1e-6, where ConvNeXt starts, is not a normal number of float16."""
     block = make_block(torch.float32)

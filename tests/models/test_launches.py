@@ -3,6 +3,7 @@
 import collections
 
 import torch
+from helpers.versions import needs_compile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdcls.models import ConvNeXtDCLS
@@ -30,6 +31,7 @@ class Launches(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+@needs_compile
 def test_launches_of_a_training_step(monkeypatch):
     """At most 600; the plain ConvNeXt-T has 524. Tensors are without memory."""
     monkeypatch.setattr(kernel, 'can_fuse', lambda *arguments: True)
