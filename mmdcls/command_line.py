@@ -100,7 +100,7 @@ class ArgumentParser(argparse.ArgumentParser):
             sys.exit(f'error: {self._in_flags(" ".join(sentence.split()))}')
 
     def _in_flags(self, sentence: str) -> str:
-        """Name by its flag what the package names as a parameter, in backquotes."""
+        """Replace parameters, which the package names in backquotes, by their flags."""
         flags = {
             option.lstrip('-').replace('-', '_'): option
             for action in self._actions

@@ -50,8 +50,8 @@ def custom_op(name: str, schema: str) -> Callable[[Callable], Any]:
 
     Args:
         name: The operator's name, ``'mmdcls::…'``.
-        schema: Its arguments and results in PyTorch's language. PyTorch derives it from
-            annotations such as ``list[int]`` in recent versions only.
+        schema: The operator's arguments and results in PyTorch's language. PyTorch
+            derives it from annotations such as ``list[int]`` in recent versions only.
     """
     if not HAS_CUSTOM_OPERATORS:
         return _PlainOperator

@@ -11,8 +11,18 @@ import pytest
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call():
+def pytest_runtest_setup():
     """Skip what needs MMCV's compiled operators where they are left out on purpose."""
+    return (yield from skip_for_mmcv_lite())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call():
+    """Do the same for the test itself."""
+    return (yield from skip_for_mmcv_lite())
+
+
+def skip_for_mmcv_lite():
     try:
         return (yield)
     except Exception as error:

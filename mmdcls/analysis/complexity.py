@@ -33,7 +33,7 @@ class Complexity:
         flops: Multiply-accumulate operations of one image, in convolutions and matrix
             products; what the papers of this field print as FLOPs.
         shape: Height and width of the image.
-        channels: Of the image, as many as the model takes.
+        channels: The number of channels of the image, which is that of the model.
     """
 
     parameters: int
@@ -42,7 +42,7 @@ class Complexity:
     channels: int
 
     def as_dict(self) -> dict:
-        """The attributes by name."""
+        """Return the attributes by name."""
         return asdict(self)
 
 

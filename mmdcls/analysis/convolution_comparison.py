@@ -39,7 +39,7 @@ class Settings:
         large_kernel_size: Side that the large kernels span.
         canvas: Side of the images, in pixels.
         scales: Smallest and largest factor by which the 8x8 digits are enlarged.
-        steps: Of the optimizer.
+        steps: The number of steps of the optimizer.
         batch_size: Images in a step.
         lr: Learning rate of AdamW at its peak.
     """
@@ -60,10 +60,10 @@ class Variant:
     """A depthwise convolution to compare.
 
     Attributes:
-        name: Of the variant.
-        kernel: What its kernels are, in words.
+        name: The name of the variant.
+        kernel: The description of its kernels, in words.
         width: Channels of its network.
-        parameters: Of its network.
+        parameters: The number of parameters of its network.
         build: Makes the network, with random weights.
     """
 
@@ -81,7 +81,7 @@ class DepthwiseConv2d(nn.Conv2d):
     groups=channels)`` with the padding for it; runs as DCLS layers do.
 
     Args:
-        channels: Of input and output.
+        channels: The number of channels of input and output.
         kernel_size: Side of the square kernel; odd.
         dilation: Distance of the kernel's elements, in pixels.
     """
@@ -127,8 +127,8 @@ class Network(nn.Module):
 
     Args:
         depthwise: Makes the depthwise convolution of a block, given those before it.
-        channels: Of all blocks.
-        blocks: How many.
+        channels: The number of channels of all blocks.
+        blocks: The number of blocks.
     """
 
     def __init__(
@@ -150,14 +150,14 @@ class Network(nn.Module):
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of parameters; shared ones count once."""
+    """Count the parameters; shared ones count once."""
     return sum(param.numel() for param in model.parameters())
 
 
 def dense_network(
     settings: Settings, width: int, kernel_size: int, dilation: int = 1
 ) -> Network:
-    """A network with plain depthwise convolutions."""
+    """Make a network with plain depthwise convolutions."""
     return Network(
         lambda before: DepthwiseConv2d(width, kernel_size, dilation),
         width,
@@ -168,7 +168,7 @@ def dense_network(
 def dcls_network(
     settings: Settings, kernel_count: int, position_init: str = 'normal'
 ) -> Network:
-    """A network with DCLS convolutions that share their positions."""
+    """Make a network with DCLS convolutions that share their positions."""
     size, width = settings.large_kernel_size, settings.width
 
     def depthwise(before: list) -> DCLSConv2d:
@@ -187,7 +187,7 @@ def dcls_network(
 
 
 def make_variants(settings: Settings) -> list[Variant]:
-    """The convolutions to compare, the standard one first.
+    """Return the convolutions to compare, the standard one first.
 
     Standard, dilated and DCLS networks have the same width. The number of elements of a
     DCLS kernel is the largest that needs no more parameters than the standard network
@@ -239,7 +239,7 @@ def _variant(name, kernel, width, build) -> Variant:
 
 
 def largest_below(budget: int, build: Callable[[int], nn.Module], name: str) -> int:
-    """The largest size whose network has at most ``budget`` parameters.
+    """Return the largest size whose network has at most ``budget`` parameters.
 
     Raises:
         ArgumentError: If even size 1 has more; ``name`` says of what.
@@ -268,7 +268,7 @@ def place(images: Tensor, settings: Settings, generator: torch.Generator) -> Ten
 
     Args:
         images: ``(N, 1, 8, 8)``.
-        settings: Give the canvas and the scales.
+        settings: The settings, which have the canvas and the scales.
         generator: Source of all chance.
 
     Returns:
@@ -346,9 +346,9 @@ def compare(
     """Train every variant ``seeds`` times.
 
     Args:
-        settings: Of all runs.
+        settings: The settings of all runs.
         seeds: Number of runs a variant; they differ in weights and batches.
-        show: Is told about every run that ends.
+        show: A function that is told about every run that ends.
 
     Returns:
         One dictionary a variant: ``name``, ``kernel``, ``width``, ``parameters``,

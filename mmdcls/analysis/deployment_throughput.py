@@ -29,9 +29,9 @@ def compare_deployed(
 
     Args:
         contender: The model as trained; it is left as it is.
-        rounds: As in :func:`mmdcls.analysis.throughput.compare`.
-        iterations: As there.
-        onnx: Also time ONNX Runtime, on a CPU in float32.
+        rounds: The number of rounds, as in :func:`mmdcls.analysis.throughput.compare`.
+        iterations: The number of batches in a round, as there.
+        onnx: Whether to time ONNX Runtime, too, on a CPU in float32.
 
     Returns:
         The folded model against the model as trained, then ONNX Runtime against it.

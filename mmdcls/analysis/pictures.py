@@ -29,7 +29,7 @@ def draw_predictions(
     Args:
         runner: Gives the model, the test data and the visualizer.
         filename: The PNG file to write; its folder is made.
-        count: How many images, evenly spaced over the test set.
+        count: The number of images, which are evenly spaced over the test set.
         score_thr: Predicted objects below this score are not drawn (detection).
 
     Returns:

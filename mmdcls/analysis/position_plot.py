@@ -25,8 +25,8 @@ class PositionLog:
     """What a training logged, by epoch or iteration.
 
     Attributes:
-        speeds: Of every position tensor, by its first owner: mean absolute change since
-            the step before, in pixels.
+        speeds: The speeds of every position tensor, by its first owner: mean absolute
+            change since the step before, in pixels.
         learning_rates: That of the weights, by iteration.
         by_epoch: Whether speeds are by epoch.
     """
@@ -79,7 +79,7 @@ def plot_positions(log: PositionLog, filename: str | os.PathLike) -> Path:
     """Draw Figures 7 and 8: average speeds, and the learning-rate schedule.
 
     Args:
-        log: What :func:`read_position_log` gave.
+        log: The log, as :func:`read_position_log` gives it.
         filename: The PNG file to write.
 
     Returns:

@@ -1,4 +1,7 @@
-"""Images per second of two configs, timed in turns."""
+"""Measure images per second of two configs, timed in turns.
+
+The two that are compared, model and inputs, are called the contenders.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class Settings:
         device: ``'cpu'`` or ``'cuda'``.
         amp: Automatic mixed precision: float16 on a GPU, bfloat16 on a CPU.
         channels_last: Memory format of the images and the weights.
-        compile: Run through ``torch.compile``.
+        compile: Whether to run through ``torch.compile``.
     """
 
     batch_size: int = 8
@@ -53,8 +56,8 @@ class Comparison:
 
     Attributes:
         mode: One of :data:`MODES`.
-        first: Of the first contender.
-        second: Of the second one, in the same rounds.
+        first: The rates of the first contender, one a round.
+        second: The rates of the second one, in the same rounds.
     """
 
     mode: str
@@ -63,17 +66,17 @@ class Comparison:
 
     @property
     def medians(self) -> tuple[float, float]:
-        """Median images per second of both."""
+        """Return the median images per second of both."""
         return statistics.median(self.first), statistics.median(self.second)
 
     @property
     def ratio(self) -> float:
-        """How many times the first one's median the second one's is."""
+        """Return the second one's median over the first one's."""
         return self.medians[1] / self.medians[0]
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """First and third quartile of the rounds' own ratios."""
+        """Return the first and third quartile of the rounds' own ratios."""
         pairs = zip(self.first, self.second, strict=True)
         ratios = [second / first for first, second in pairs]
         if len(ratios) == 1:
@@ -97,8 +100,8 @@ def compare(
         first: Runs one batch of the first contender.
         second: Runs one batch of the second one.
         mode: A name for the result.
-        settings: Those of both.
-        rounds: How many times each gets its turn; the order alternates.
+        settings: The settings of both contenders.
+        rounds: The number of times that each gets its turn; the order alternates.
         iterations: Batches in a turn.
         warm_up: Batches of each that are not timed.
 
@@ -143,7 +146,7 @@ class Contender:
 
     Args:
         cfg: A config of mmpretrain, mmseg or mmdet.
-        settings: How to run it.
+        settings: The settings of how the model is run.
 
     Raises:
         ArgumentError: If the batch size is below 1.
@@ -205,7 +208,7 @@ class Contender:
         return self._train
 
     def autocast(self) -> torch.autocast:
-        """The precision that the settings ask for, as a context."""
+        """Return a context of the precision that the settings ask for."""
         dtype = torch.float16 if self.settings.device == 'cuda' else torch.bfloat16
         return torch.autocast(self.settings.device, dtype, enabled=self.settings.amp)
 
@@ -247,7 +250,7 @@ class Contender:
 def classification_samples(
     model: BaseModel, count: int, shape: tuple[int, int]
 ) -> Sequence:
-    """Random soft labels, as Mixup gives them."""
+    """Make random soft labels, as Mixup gives them."""
     from mmpretrain.structures import DataSample
 
     classes = model.head.num_classes
@@ -261,7 +264,7 @@ def classification_samples(
 def segmentation_samples(
     model: BaseModel, count: int, shape: tuple[int, int]
 ) -> Sequence:
-    """A random class at every pixel."""
+    """Make samples with a random class at every pixel."""
     from mmseg.structures import SegDataSample
 
     classes = model.decode_head.num_classes
@@ -275,7 +278,7 @@ def segmentation_samples(
 
 
 def detection_samples(model: BaseModel, count: int, shape: tuple[int, int]) -> Sequence:
-    """What inference needs to know of an image."""
+    """Make samples with what inference needs to know of an image."""
     from mmdet.structures import DetDataSample
 
     metainfo: Mapping = dict(

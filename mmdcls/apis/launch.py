@@ -60,7 +60,7 @@ def load_config(
 
 
 def use_available_device(cfg: Config) -> None:
-    """On a machine without GPU, train in float32: ``AmpOptimWrapper`` needs one."""
+    """Train in float32 on a machine without GPU: ``AmpOptimWrapper`` needs one."""
     if torch.cuda.is_available():
         return
     wrapper = cfg.get('optim_wrapper')

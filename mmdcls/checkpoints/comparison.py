@@ -19,7 +19,7 @@ class Differences:
     Attributes:
         missing: The model's, not in the file.
         unexpected: The file's, not in the model, under their names in the file.
-        resized: Of another shape, as sentences.
+        resized: Sentences on the tensors of another shape.
     """
 
     missing: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ def compare_state_dicts(
     Args:
         expected: The model's state dict, for example one on the ``meta`` device.
         found: The checkpoint's tensors, under the names that the model has for them.
-        names_in_file: What the file calls these, where that is something else.
+        names_in_file: The names of these in the file, where they differ.
     """
     names_in_file = names_in_file or {name: name for name in found}
     return Differences(
@@ -76,13 +76,14 @@ def check_state_dict(
     """Insist that a checkpoint has every tensor of a model, and no other.
 
     Args:
-        expected: As in :func:`compare_state_dicts`.
-        found: As in :func:`compare_state_dicts`.
+        expected: The model's tensors, as in :func:`compare_state_dicts`.
+        found: The file's tensors, as in :func:`compare_state_dicts`.
         file: The checkpoint's name, for the message.
-        model: What to call the model there.
+        model: The words that the message has for the model.
 
     Raises:
-        CheckpointError: Names the first tensor that differs, and counts the others.
+        CheckpointError: If they differ; the sentence names the first such tensor and
+            counts the others.
     """
     differences = compare_state_dicts(expected, found)
     if differences:

@@ -48,8 +48,9 @@ def check_declared_sizes(path: Path) -> None:
     Needs no more memory than a small multiple of the file's pickled part.
 
     Raises:
-        DeclaredSizeError: Says what in the file is larger than the file.
-        Exception: Of any kind, if the file is no whole checkpoint.
+        DeclaredSizeError: If it does; the message says what in the file is larger than
+            the file.
+        Exception: If the file is no whole checkpoint, of any kind.
     """
     size = path.stat().st_size
     if zipfile.is_zipfile(path):
@@ -164,7 +165,7 @@ def _check_tensor(storage: object, offset: object, size: object) -> None:
 
 
 def _elements(shapes: Iterable[object]) -> int:
-    """The largest number of elements that one of some shapes stands for."""
+    """Return the largest number of elements that one of some shapes stands for."""
     return max(
         (
             math.prod(shape)
@@ -188,7 +189,7 @@ class _Declarations(pickle.Unpickler):
         return self.storages
 
     def find_class(self, module: str, name: str) -> type[_Thing]:
-        """Name what a pickle asks for."""
+        """Return a stand-in for what a pickle asks for, with its name."""
         return type(name, (_Thing,), {})
 
     def persistent_load(self, reference: object) -> _Thing:

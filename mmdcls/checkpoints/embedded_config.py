@@ -24,8 +24,8 @@ def disarm_configs(checkpoint: dict, filename: object) -> None:
     from a config file do not need it.
 
     Args:
-        checkpoint: What was read.
-        filename: Its name, for the log.
+        checkpoint: The content of the file.
+        filename: The file's name, for the log.
     """
     for holder, key in _config_texts(checkpoint):
         try:
@@ -83,7 +83,7 @@ def parse_config(text: object) -> dict:
 
 
 def _evaluate(node: ast.expr) -> object:
-    """The value of a literal or a ``dict(…)``, however nested."""
+    """Return the value of a literal or a ``dict(…)``, however nested."""
     if isinstance(node, ast.Call):
         return _evaluate_dict_call(node)
     if isinstance(node, ast.Dict) and None not in node.keys:
@@ -100,7 +100,7 @@ def _evaluate(node: ast.expr) -> object:
 
 
 def _evaluate_dict_call(node: ast.Call) -> dict:
-    """The value of ``dict(name=…)`` or ``dict({…})``, the two that mmengine writes."""
+    """Return the value of ``dict(name=…)`` or ``dict({…})``, which mmengine writes."""
     if not (isinstance(node.func, ast.Name) and node.func.id == 'dict'):
         raise ValueError(f'Line {node.lineno} calls something.')
     named = {keyword.arg: _evaluate(keyword.value) for keyword in node.keywords}

@@ -50,11 +50,12 @@ def check_weights(
 
     Args:
         expected: The part's state dict.
-        found: What the file has for this part, under the part's own names.
+        found: The file's tensors for this part, under the part's own names.
         source: The file's name, for the messages.
-        part: What to call the part there, such as ``'backbone'``.
-        allow_mismatch: Go on with the tensors that fit, as long as there are some.
-        all_layers: Refuse layers (tensors of two axes or more) that only one has.
+        part: The words that messages have for the part, such as ``'backbone'``.
+        allow_mismatch: Whether to go on with the tensors that fit, if there are any.
+        all_layers: Whether to refuse layers (tensors of two axes or more) that only one
+            has.
 
     Raises:
         CheckpointError: If no tensor of the part is in the file. Unless
@@ -138,7 +139,7 @@ def _some(names: list[str]) -> str:
 def _conversion_advice(
     found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> str:
-    """Name the tool that makes a fitting file of this one, if there is one."""
+    """Return advice on the tool that makes a fitting file of this one, if any."""
     if not any(name.endswith('.positions') for name in expected):
         return ''
     weights = [found[name] for name in found if _DEPTHWISE_WEIGHT.search(name)]
@@ -169,11 +170,12 @@ def check_pretrained(
     Args:
         module: Any module of mmengine; without ``type='Pretrained'`` in its
             ``init_cfg`` nothing is done.
-        allow_mismatch: As in :func:`check_weights`.
-        all_layers: As in :func:`check_weights`.
+        allow_mismatch: Whether to load what fits, as in :func:`check_weights`.
+        all_layers: Whether to refuse layers that only one has, as in
+            :func:`check_weights`.
 
     Raises:
-        CheckpointError: As :func:`check_weights`.
+        CheckpointError: If :func:`check_weights` raises it.
     """
     for config in pretrained_configs(module):
         source = config['checkpoint']
@@ -230,7 +232,7 @@ class PretrainedGuard(_Module):
         """Check the files of ``init_cfg``, then initialise as the parent does.
 
         Raises:
-            CheckpointError: As :func:`check_weights`.
+            CheckpointError: If :func:`check_weights` raises it.
         """
         for config in pretrained_configs(self):
             # mmengine's PretrainedInit does not know this key.

@@ -34,7 +34,7 @@ def find_state_dict(content: Mapping, prefer_ema: bool = False) -> tuple[str, Ma
 
     Args:
         content: The dictionary in the file.
-        prefer_ema: Take averaged weights where there are both.
+        prefer_ema: Whether to take averaged weights where there are both.
 
     Returns:
         The key that the tensors are under, ``'bare'`` if they are all there is, and
@@ -63,7 +63,7 @@ def strip_wrappers(
         state_dict: Tensors by their names in the file.
         expected: The names that the model has. Of these nothing is taken: a model may
             itself have a part called ``model``.
-        front: Which wrappers' names are taken from the front.
+        front: The wrappers whose names are taken from the front.
 
     Returns:
         The tensors in the same order, by the names that an unwrapped model has.
@@ -79,10 +79,10 @@ def strip_wrappers(
 
 
 def note_unknown_prefix(names: Iterable[str]) -> str:
-    """Name the first part of all names, if they share it, for the end of a message.
+    """Say which first part all names share, if they do, for the end of a message.
 
     Args:
-        names: Those of a file that fits no model, without the known wrappers'.
+        names: The names in a file that fits no model, without the known wrappers'.
 
     Returns:
         A clause that starts with a semicolon; nothing if there is no such part.

@@ -39,8 +39,8 @@ def history_buffer_statistic(owner: object, name: str) -> Callable:
     """Stand in for ``getattr`` in checkpoints, where it names HistoryBuffer's methods.
 
     Args:
-        owner: What the checkpoint asks an attribute of.
-        name: Which attribute it asks for.
+        owner: The object of which the checkpoint asks an attribute.
+        name: The name of the attribute.
 
     Returns:
         One of HistoryBuffer's statistics.
@@ -94,7 +94,7 @@ def read_checkpoint(
 
     Args:
         filename: A file written by ``torch.save``, or a ``.safetensors`` file.
-        map_location: As in :func:`torch.load`.
+        map_location: The device of the tensors, as in :func:`torch.load`.
 
     Returns:
         The dictionary in the file.
@@ -138,7 +138,7 @@ def tensors_of(checkpoint: dict, expected: Collection[str] = ()) -> dict[str, Te
     """Give a checkpoint's tensors, by the names that the bare model has for them.
 
     Args:
-        checkpoint: What :func:`read_checkpoint` gave.
+        checkpoint: The content of a file, as :func:`read_checkpoint` gives it.
         expected: The model's names, see :func:`strip_wrappers`.
     """
     return strip_wrappers(find_state_dict(checkpoint)[1], expected)

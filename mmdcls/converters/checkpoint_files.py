@@ -26,9 +26,10 @@ class Checkpoint:
 
     Attributes:
         path: The file.
-        layout: Which entry the tensors were in; ``'bare'`` if they are all there is.
+        layout: The entry that the tensors were in; ``'bare'`` if they are all there is.
         state_dict: The tensors, by the names that an unwrapped model has for them.
-        meta: What OpenMMLab checkpoints tell about themselves, class names for example.
+        meta: The facts that OpenMMLab checkpoints tell about themselves, class names
+            for example.
     """
 
     path: Path
@@ -47,14 +48,14 @@ def open_checkpoint(
     Args:
         filename: A bare state dict, or a dictionary with one under a key of
             :data:`mmdcls.checkpoints.names.PLAIN_KEYS` or ``EMA_KEYS``.
-        prefer_ema: Take averaged weights where there are both.
+        prefer_ema: Whether to take averaged weights where there are both.
         expected: The names of the model, where it is known, as
             :func:`mmdcls.checkpoints.names.strip_wrappers` takes them.
 
     Raises:
-        CheckpointError: As :func:`mmdcls.engine.read_checkpoint`; if there are no
-            tensors; if one is NaN or infinite; if it is DeepSpeed's of one process and
-            the weights are spread over others.
+        CheckpointError: If :func:`mmdcls.checkpoints.read_checkpoint` raises it; if
+            there are no tensors; if one is NaN or infinite; if it is DeepSpeed's of one
+            process and the weights are spread over others.
     """
     content = read_checkpoint(filename)
     layout, state_dict = find_state_dict(content, prefer_ema)

@@ -24,10 +24,10 @@ class PositionChanges:
     """What a conversion found and did to positions, each shared one counted once.
 
     Attributes:
-        tensors: How many different position tensors there are.
-        coordinates: How many numbers these hold.
-        beyond: How many of these lay beyond the kernel.
-        farthest: By how many pixels at most.
+        tensors: The number of different position tensors.
+        coordinates: The number of coordinates in these.
+        beyond: The number of coordinates that lay beyond the kernel.
+        farthest: The distance of the farthest one from the kernel, in pixels.
         clamped: Whether they were clamped to the kernel.
         swapped: Whether the two axes changed places.
     """
@@ -57,16 +57,16 @@ class Conversion:
     """A converted checkpoint and how it came about.
 
     Attributes:
-        checkpoint: What was read.
+        checkpoint: The checkpoint that was read.
         task: ``'cls'``, ``'seg'`` or ``'det'``.
         reference: The model that our side of the conversion must fit.
         state_dict: The result.
-        old_names: By the new names, what the file calls the tensors.
+        old_names: The file's names of the tensors, by their new names.
         differences: Between ``reference`` and what the file has for it.
-        dropped: Names in the file that are left out on purpose.
-        fresh: Names of the result that the file has no values for, on purpose.
-        content: What to write, with ``state_dict`` in it.
-        positions: What was found of positions, and what became of them.
+        dropped: The names in the file that are left out on purpose.
+        fresh: The names of the result that the file has no values for, on purpose.
+        content: The checkpoint to write, with ``state_dict`` in it.
+        positions: The facts on positions, and what became of these.
     """
 
     checkpoint: Checkpoint
@@ -84,7 +84,8 @@ class Conversion:
         """Refuse a conversion that does not explain every tensor.
 
         Raises:
-            CheckpointError: Names a tensor and counts the others.
+            CheckpointError: If it is not whole; the sentence names a tensor and counts
+                the others.
         """
         if self.differences:
             raise CheckpointError(

@@ -51,7 +51,7 @@ def official_to_mmdcls(
         task: ``'cls'``, ``'seg'`` or ``'det'``; by default what the file's heads say.
         config: One of our configs to convert for, instead of that of a released model.
         share_positions: Insist that the blocks of a stage have equal positions.
-        prefer_ema: Take averaged weights where there are both.
+        prefer_ema: Whether to take averaged weights where there are both.
         columns_first: The file belongs to a layer of dcls 0.0.1 to 0.0.5, whose first
             axis of positions runs along columns. That of 0.0.1 is recognised.
         clamp: Whether to clamp positions to the kernel; by default as the file's layer
@@ -143,7 +143,7 @@ def mmdcls_to_official(
 
 
 def _meta_of_mmcv(meta: Mapping) -> dict:
-    """Classes under the names that mmcv 1 knows, and all else as it is."""
+    """Return ``meta`` with classes under the names that mmcv 1 knows."""
     classes = meta.get('dataset_meta', {})
     named = {'CLASSES': classes.get('classes'), 'PALETTE': classes.get('palette')}
     kept = {key: value for key, value in meta.items() if key != 'dataset_meta'}

@@ -43,8 +43,8 @@ def convnext_to_mmdcls(
     Args:
         filename: A classifier of ConvNeXt's own repository or of mmpretrain.
         config: Classification config to convert for, instead of tiny, small or base.
-        seed: Of the fresh values.
-        prefer_ema: Take averaged weights where there are both.
+        seed: The seed of the fresh values.
+        prefer_ema: Whether to take averaged weights where there are both.
 
     Returns:
         The conversion; :meth:`Conversion.check` it before its use.
@@ -118,7 +118,7 @@ def _check_plain(checkpoint: Checkpoint) -> None:
 
 
 def _fresh_depthwise(reference, seed):
-    """The values that training from scratch would give the depthwise convolutions."""
+    """Return the values that training from scratch gives the depthwise convolutions."""
     with (
         torch.random.fork_rng(devices=[]),
         DefaultScope.overwrite_default_scope(reference.scope),

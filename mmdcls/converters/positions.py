@@ -78,9 +78,9 @@ def settle_positions(
     """Compare the positions within each stage, and convert them, in place.
 
     Args:
-        conversion: Its tensors must fit its reference.
+        conversion: The conversion, whose tensors must fit its reference.
         share: Insist that the blocks of a stage have equal positions.
-        convention: Of the file that is not ours.
+        convention: The convention of the file that is not ours.
 
     Raises:
         CheckpointError: If ``share`` and blocks of a stage have different positions;
@@ -125,7 +125,7 @@ def check_kernel_sizes(conversion: Conversion) -> None:
 
 
 def _is_of_cuda_layer(meta: Mapping) -> bool:
-    """Whether mmcv 1 saved the file when there was no other layer yet."""
+    """Tell whether mmcv 1 saved the file when there was no other layer yet."""
     try:
         saved = time.strptime(str(meta.get('time')), '%a %b %d %H:%M:%S %Y')
     except ValueError:

@@ -50,10 +50,11 @@ class Reference:
     """A model that a checkpoint is compared with.
 
     Attributes:
-        description: For people.
-        state_dict: Its tensors, of which only names and shapes are known.
-        kernel_sizes: For each positions tensor, the dilated size of its kernel.
-        model: Its config.
+        description: The words for the model in messages.
+        state_dict: The model's tensors, of which only names and shapes are known.
+        kernel_sizes: The dilated size of the kernel of each positions tensor, by the
+            tensor's name.
+        model: The model's config.
         scope: OpenMMLab's scope of the config.
     """
 
@@ -67,7 +68,7 @@ class Reference:
 def reference_for(
     state_dict: Mapping[str, Tensor], task: str, config: str | os.PathLike | None = None
 ) -> Reference:
-    """The model that tensors with our names claim to belong to.
+    """Return the model that tensors with our names claim to belong to.
 
     Args:
         state_dict: The tensors, of which a few shapes are looked at.
@@ -89,7 +90,7 @@ def reference_for(
 
 
 def released_backbone(state_dict: Mapping[str, Tensor]) -> tuple[str, int]:
-    """The ``arch`` and ``kernel_count`` of the released backbone with these shapes.
+    """Return ``arch`` and ``kernel_count`` of the released backbone of these shapes.
 
     Plain 7x7 kernels are accepted: such a backbone has the ``kernel_count`` that was
     released for its size.
@@ -134,12 +135,12 @@ def build_on_meta(model: ConfigDict, scope: str) -> nn.Module:
 
 
 def dataset_meta(meta: Mapping, task: str, classes: int | None) -> dict:
-    """What OpenMMLab 1.x and later want to know of the classes, for inference.
+    """Return what OpenMMLab 1.x and later want to know of classes, for inference.
 
     Args:
         meta: A checkpoint's own; ``dataset_meta`` or the older ``CLASSES`` are kept.
         task: ``'cls'``, ``'seg'`` or ``'det'``.
-        classes: How many there are. The names of ImageNet-1k, ADE20K and COCO are
+        classes: The number of classes. The names of ImageNet-1k, ADE20K and COCO are
             given to a model with their number of classes.
 
     Returns:
@@ -156,7 +157,7 @@ def dataset_meta(meta: Mapping, task: str, classes: int | None) -> dict:
 
 
 def class_count(state_dict: Mapping[str, Tensor], task: str) -> int | None:
-    """The number of classes of tensors with our names, None without a head."""
+    """Return the number of classes of tensors with our names, None without a head."""
     tensor = state_dict.get(_CLASSES_OF[task])
     return tensor.shape[0] if tensor is not None and tensor.ndim else None
 

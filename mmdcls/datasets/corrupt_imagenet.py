@@ -49,8 +49,9 @@ class Making:
     Attributes:
         resize: Length of the shorter side, in pixels.
         crop: Side of the centre crop, in pixels.
-        quality: Of the JPEG files.
-        seed: Of all noise; an image's noise depends on its class and name besides.
+        quality: The quality of the JPEG files, 1 to 95.
+        seed: The seed of all noise; an image's noise depends on its class and name,
+            too.
     """
 
     resize: int = 256
@@ -62,7 +63,7 @@ class Making:
         """Refuse crops that are larger than what they are cut from.
 
         Raises:
-            ArgumentError: Names the value.
+            ArgumentError: If a value is out of its range.
         """
         if not 32 <= self.crop <= self.resize:
             raise ArgumentError(
@@ -88,9 +89,9 @@ def corrupt_imagenet(
     Args:
         source: Folder of class folders of images.
         target: Made if missing.
-        corruptions: Names of ImageNet-C.
+        corruptions: The names of the corruptions, as ImageNet-C has them.
         severities: 1 to 5.
-        making: How; None stands for the published way.
+        making: The way in which images are made; None stands for the published one.
         workers: Processes.
         progress: Called with (source images done, source images in all).
 

@@ -40,7 +40,7 @@ def check_corruption(corruption: str, severity: int) -> None:
     """Refuse names and severities that ImageNet-C does not have.
 
     Raises:
-        ArgumentError: Names what is accepted.
+        ArgumentError: If it is not; the sentence names what is accepted.
     """
     known = CORRUPTIONS + EXTRA_CORRUPTIONS
     if corruption not in known:
@@ -65,10 +65,11 @@ def corrupt_image(
         image: RGB, ``(height, width, 3)``, uint8, at least 32 pixels on each side.
         corruption: One of :data:`CORRUPTIONS` or :data:`EXTRA_CORRUPTIONS`.
         severity: 1 to 5.
-        key: Names the image (say ``'n01440764/ILSVRC2012_val_00000293.JPEG'``), so that
-            each has noise of its own.
+        key: The image's name (say ``'n01440764/ILSVRC2012_val_00000293.JPEG'``), by
+            which each has noise of its own.
         seed: Another seed gives other noise.
-        jpeg_quality: Also compress the result as the files of ImageNet-C are (85).
+        jpeg_quality: The quality of the JPEG compression that follows, 85 for the files
+            of ImageNet-C; None leaves it out.
 
     Returns:
         The corrupted image, in the shape and dtype of ``image``.
@@ -105,7 +106,8 @@ def load_corrupt_function() -> Callable[..., np.ndarray]:
     """Import ``imagecorruptions.corrupt``.
 
     Raises:
-        MissingPackageError: Names the extra to install.
+        MissingPackageError: If the package is not installed; the sentence names the
+            extra that brings it.
     """
     try:
         from imagecorruptions import corrupt
@@ -118,7 +120,7 @@ def load_corrupt_function() -> Callable[..., np.ndarray]:
 
 
 def corruptions_version() -> str:
-    """Name the installed package and its version, on which the pixels depend."""
+    """Return the name and version of the package on which the pixels depend."""
     load_corrupt_function()
     return f'{PACKAGE} {importlib.metadata.version(PACKAGE)}'
 

@@ -52,10 +52,10 @@ class WordNetFolders(BaseDataset):
         pipeline: Transforms.
         wordnet_ids: The folders' names of the model's outputs, in order; None stands
             for the 1000 of ImageNet-1k.
-        image_count: How many images there must be; ``'published'`` stands for the
-            release's number (checked for ImageNet-1k's classes only), None for any, of
-            some classes none.
-        **kwargs: Of :class:`mmengine.dataset.BaseDataset`.
+        image_count: The number of images that there must be; ``'published'`` stands for
+            the release's number (checked for ImageNet-1k's classes only), None for any,
+            of some classes none.
+        **kwargs: Further arguments of :class:`mmengine.dataset.BaseDataset`.
 
     Attributes:
         empty_classes: Classes without an image, in any of the folders that
@@ -152,7 +152,7 @@ class WordNetFolders(BaseDataset):
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Names of the folders inside, hidden ones left out, in alphabetical order."""
+    """List the names of the class folders, hidden ones left out, alphabetically."""
     return sorted(
         p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith('.')
     )
@@ -166,12 +166,15 @@ class CorruptedFolders(WordNetFolders):
 
     Args:
         data_root: The folder that holds the corruptions' folders.
-        corruptions: Which ones; None stands for those of the benchmark.
-        severities: Which ones.
-        **kwargs: Of :class:`WordNetFolders`; ``image_count`` is of each folder.
+        corruptions: The names of the corruptions; None stands for those of the
+            benchmark.
+        severities: The severities, 1 to 5.
+        **kwargs: Further arguments of :class:`WordNetFolders`; ``image_count`` is that
+            of each folder.
 
     Raises:
-        ImageFolderError: As the base, and if a name is none of the benchmark's.
+        ImageFolderError: If the base class raises it, or if a name is none of the
+            benchmark's.
     """
 
     BENCHMARK: tuple[str, ...] = ()
@@ -203,7 +206,7 @@ class CorruptedFolders(WordNetFolders):
 
     @staticmethod
     def cell_folder(data_root: str | Path, corruption: str, severity: int) -> Path:
-        """Where the images of one corruption and severity are, or would be."""
+        """Return where the images of one corruption and severity are, or would be."""
         return Path(data_root) / corruption / str(severity)
 
     def image_folders(self) -> Iterator[tuple[Path, dict]]:
@@ -245,7 +248,7 @@ class ImageNetCBar(CorruptedFolders):
 
     @staticmethod
     def cell_folder(data_root: str | Path, corruption: str, severity: int) -> Path:
-        """Where the images of one corruption and severity are, or would be."""
+        """Return where the images of one corruption and severity are, or would be."""
         root = Path(data_root)
         if (root / 'ImageNet-C-Bar').is_dir():
             root /= 'ImageNet-C-Bar'

@@ -36,7 +36,7 @@ class UnreadableImageError(MmdclsError, ValueError):
 
 
 def transform_name(transform: Mapping) -> str:
-    """Name the class of a transform's config, without its scope.
+    """Return the class name of a transform's config, without its scope.
 
     Example:
         >>> transform_name(dict(type='mmseg.LoadAnnotations'))
@@ -112,14 +112,15 @@ def load_whole(results: dict, load: Loading) -> dict:
     """Load an image, and refuse a file that is no whole image.
 
     Args:
-        results: With ``img_path``, as data sets give it to their pipeline.
+        results: The dictionary that a data set gives to its pipeline, with
+            ``img_path``.
         load: A loading transform.
 
     Returns:
-        What ``load`` gives.
+        The dictionary that ``load`` gives.
 
     Raises:
-        UnreadableImageError: Says why.
+        UnreadableImageError: If the image cannot be read; the message is the reason.
     """
     check_whole(results['img_path'], load)
     with _one_reason():
@@ -134,7 +135,7 @@ def check_whole(path: str, load: Loading) -> None:
         load: A loading transform; it decides where Pillow does not know the format.
 
     Raises:
-        UnreadableImageError: Says why.
+        UnreadableImageError: If it cannot; the message is the reason.
     """
     with _one_reason():
         content = fileio.get(path, backend_args=getattr(load, 'backend_args', None))
@@ -191,8 +192,8 @@ def check_readable(paths: Iterable[str], load: Loading) -> None:
     """Decode every image once.
 
     Args:
-        paths: Of images, and of files of labels, which are skipped.
-        load: As :func:`check_whole` takes it.
+        paths: The files: images, and files of labels, which are skipped.
+        load: The loading transform, as :func:`check_whole` takes it.
 
     Raises:
         UnreadableImageError: Counts and names those that are no whole images.

@@ -25,8 +25,10 @@ class Corrupt(BaseTransform):
         corruption: One of the 19 names of ImageNet-C.
         severity: 1 to 5.
         seed: Another seed gives other noise.
-        jpeg_quality: Also compress, as the files of ImageNet-C are (85 there).
-        channel_order: Of ``img``: ``'bgr'``, as mmcv loads it, or ``'rgb'``.
+        jpeg_quality: The quality of the JPEG compression that follows, 85 for the files
+            of ImageNet-C; None leaves it out.
+        channel_order: The order of the channels of ``img``: ``'bgr'``, as mmcv loads
+            it, or ``'rgb'``.
 
     Raises:
         ArgumentError: If an argument is none of these, or ``img`` is not uint8.
@@ -90,7 +92,7 @@ class LoadImageOrMark(BaseTransform):
     Args:
         loading: The config's own loading transform; None stands for
             ``LoadImageFromFile`` with its defaults.
-        channels: Of the black image.
+        channels: The number of channels of the black image.
     """
 
     def __init__(self, loading: dict | None = None, channels: int = 3) -> None:

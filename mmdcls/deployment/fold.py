@@ -83,9 +83,9 @@ def fold(config: str | os.PathLike, checkpoint: str | os.PathLike) -> Folded:
         The folded checkpoint; call :meth:`Folded.check` before its use.
 
     Raises:
-        ConfigError: As :func:`mmdcls.apis.inference.load_trained`.
-        CheckpointError: As :func:`mmdcls.apis.inference.load_trained`, and if there is
-            nothing to fold.
+        ConfigError: If :func:`mmdcls.apis.inference.load_trained` raises it.
+        CheckpointError: If :func:`mmdcls.apis.inference.load_trained` raises it, or if
+            there is nothing to fold.
     """
     cfg, model, source = load_trained(config, checkpoint)
     layers, norms = _count_layers(model), _count_norms(model)

@@ -102,7 +102,8 @@ class AveragePoolByMatrix(nn.Module):
     divided by ``output_size``, and fails or errs on images of other sizes.
 
     Args:
-        output_size: As in ``nn.AdaptiveAvgPool2d``; None keeps the size of an axis.
+        output_size: The size of the output, as in ``nn.AdaptiveAvgPool2d``; None keeps
+            the size of an axis.
     """
 
     def __init__(self, output_size: int | None | tuple[int | None, int | None]) -> None:
@@ -122,7 +123,7 @@ class AveragePoolByMatrix(nn.Module):
 
 
 def _averages(size: int, count: int, like: Tensor) -> Tensor:
-    """``(count, size)``: each row averages the elements of one bin."""
+    """Return ``(count, size)``: each row averages the elements of one bin."""
     element = torch.arange(size, device=like.device)
     bin_number = torch.arange(count, device=like.device)[:, None]
     start = bin_number * size // count

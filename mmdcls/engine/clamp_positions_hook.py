@@ -112,7 +112,7 @@ def check_averages(runner: Runner, layers: Mapping[str, DCLSConvNd]) -> None:
     where a shared tensor stands under several names.
 
     Args:
-        runner: Its hooks are looked at.
+        runner: The runner whose hooks are looked at.
         layers: The model's DCLS layers by name.
 
     Raises:

@@ -27,7 +27,7 @@ class CPURunner(Runner):
         """Join the launcher's processes, then do as mmengine does.
 
         Args:
-            env_cfg: As in the parent.
+            env_cfg: The settings of the environment, as in the parent.
 
         Raises:
             ArgumentError: If the launcher is not PyTorch's.
@@ -40,7 +40,7 @@ class CPURunner(Runner):
         """Wrap the model for DDP without a GPU of its own.
 
         Args:
-            model_wrapper_cfg: As in the parent.
+            model_wrapper_cfg: The config of the wrapper, as in the parent.
             model: The model.
         """
         if self.distributed:

@@ -14,9 +14,9 @@ def counts_epochs(hook: Hook, runner: Runner, by_epoch: bool | None) -> bool:
     """Tell whether a hook counts epochs; by default it counts what the training does.
 
     Args:
-        hook: For the message.
+        hook: The hook that asks, for the message.
         runner: Gives the training loop.
-        by_epoch: What the hook was told; None stands for what the loop counts.
+        by_epoch: The setting of the hook; None stands for what the loop counts.
 
     Raises:
         ArgumentError: If the hook is to count epochs in a training that has none.
@@ -37,11 +37,11 @@ def check_turn_comes(
     """Stop a training in which a hook would never act.
 
     Args:
-        hook: For the message.
+        hook: The hook that asks, for the message.
         runner: Gives the training loop.
         argument: The hook's argument that decides when it first acts.
-        first: How many epochs or iterations must be complete before that.
-        by_epoch: Which of these.
+        first: The number of epochs or iterations that must be complete before that.
+        by_epoch: Whether these are epochs, and not iterations.
 
     Raises:
         ArgumentError: If the training is over by then.

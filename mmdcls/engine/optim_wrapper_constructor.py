@@ -119,7 +119,7 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             group['weight_decay'] = decay * self.positions_decay_mult
 
     def _depth_groups(self, model: nn.Module) -> list[dict]:
-        """One group for each depth and kind of parameter, shallowest name first."""
+        """Make a group for each depth and kind of parameter, shallowest name first."""
         groups: dict[str, dict] = {}
         backbones = find_backbones(model, self.decay_type)
         for name, param in model.named_parameters():
@@ -153,7 +153,7 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return list(groups.values())
 
     def _depth(self, backbones: dict[str, Any], name: str) -> int:
-        """The layer's id: 0 for the stem, ``num_layers + 1`` for the heads."""
+        """Return a layer's id: 0 for the stem, ``num_layers + 1`` for the heads."""
         for prefix, backbone in backbones.items():
             if not name.startswith(prefix):
                 continue
@@ -169,7 +169,7 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return self.num_layers + 1
 
     def _stage_depth(self, name: str) -> int:
-        """As ``get_stage_id_for_convnext`` of mmseg and mmdet."""
+        """Return what ``get_stage_id_for_convnext`` of mmseg and mmdet gives."""
         if name.startswith('downsample_layers'):
             return 0
         if name.startswith('stages'):

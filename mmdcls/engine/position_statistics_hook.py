@@ -27,8 +27,8 @@ class PositionStatisticsHook(Hook):
       says that the dilated kernel size is too small.
 
     Args:
-        interval: Every how many epochs or iterations; by default each epoch, or every
-            50 iterations.
+        interval: The number of epochs or iterations from one log to the next; by
+            default each epoch is logged, or every 50 iterations.
         by_epoch: Count in epochs, or in iterations; by default in what the training
             loop counts.
 

@@ -36,12 +36,12 @@ class StrictCheckpointHook(Hook):
     module names.
 
     Args:
-        partial: Accept a checkpoint that is not the model's own, to start a training
-            from (``load_from``): the backbone must be in it, with every layer and
-            shape; tensors outside of it that are missing or of another shape, as those
-            of a head for other classes, are listed in one line. Otherwise every tensor
-            of the model must be there with its shape, and no other.
-        allow_mismatch: Load what fits, and list the rest.
+        partial: Whether to accept a checkpoint that is not the model's own, to start a
+            training from (``load_from``): the backbone must be in it, with every layer
+            and shape; tensors outside of it that are missing or of another shape, as
+            those of a head for other classes, are listed in one line. Otherwise every
+            tensor of the model must be there with its shape, and no other.
+        allow_mismatch: Whether to load what fits, and list the rest.
 
     Raises:
         CheckpointError: When the weights are about to be loaded, if they do not belong

@@ -39,7 +39,7 @@ def mean_error(errors: Errors) -> float:
     """Average all errors given: what the paper's Table 5 calls C and C-bar.
 
     Args:
-        errors: Those to average, each with the same weight; not empty.
+        errors: The errors to average, each with the same weight; not empty.
     """
     return sum(errors.values()) / len(errors)
 
@@ -56,7 +56,8 @@ def corruption_errors(errors: Errors) -> dict[str, float]:
     """Divide each corruption's error by AlexNet's: CE of Hendrycks & Dietterich 2019.
 
     Args:
-        errors: Of the 15 corruptions at 5 severities; others are not looked at.
+        errors: The errors of the 15 corruptions at 5 severities; others are not looked
+            at.
 
     Raises:
         ArgumentError: If one of the 75 is not there.
@@ -69,10 +70,10 @@ def mean_corruption_error(errors: Errors) -> float:
     """Average the 15 corruption errors: mCE (100 is AlexNet's).
 
     Args:
-        errors: As for :func:`corruption_errors`.
+        errors: The errors, as :func:`corruption_errors` takes them.
 
     Raises:
-        ArgumentError: As :func:`corruption_errors`.
+        ArgumentError: If :func:`corruption_errors` raises it.
     """
     values = corruption_errors(errors).values()
     return sum(values) / len(values)
@@ -85,11 +86,11 @@ def relative_mean_corruption_error(errors: Errors, clean_error: float) -> float:
     ``A`` (relative mCE of Hendrycks & Dietterich 2019).
 
     Args:
-        errors: As for :func:`corruption_errors`.
+        errors: The errors, as :func:`corruption_errors` takes them.
         clean_error: The model's top-1 error on the uncorrupted images.
 
     Raises:
-        ArgumentError: As :func:`corruption_errors`.
+        ArgumentError: If :func:`corruption_errors` raises it.
     """
     means = mean_error_per_corruption(_benchmark(errors))
     ratios = [

@@ -26,10 +26,12 @@ class MaskedAccuracy(BaseMetric):
     counted as ``unreadable`` and listed in :attr:`unreadable_images`.
 
     Args:
-        topk: Which k. One above the number of selected classes is not reported.
+        topk: The numbers k of classes with the highest scores among which the true
+            class counts as found. A k above the number of selected classes is not
+            reported.
         classes: Indices of the selected outputs; None stands for the data set's
             ``selected_classes``, or for all where it has none.
-        **kwargs: Of :class:`mmengine.evaluator.BaseMetric`.
+        **kwargs: Further arguments of :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'accuracy'
@@ -68,7 +70,7 @@ class MaskedAccuracy(BaseMetric):
             self.results.append(result)
 
     def _rank(self, scores: torch.Tensor, label: int, path: str) -> int:
-        """The true class's place among the selected, 0 for the first."""
+        """Return the true class's place among the selected, 0 for the first."""
         meta = self.dataset_meta or {}
         count = len(meta.get('classes') or scores)
         if len(scores) != count:
@@ -138,7 +140,7 @@ class CorruptionError(MaskedAccuracy):
         clean_error: Top-1 error on the uncorrupted images, in percent; without it there
             is no ``relative_mCE``.
         extra: Corruptions that are reported and left out of every average.
-        **kwargs: Of :class:`MaskedAccuracy`.
+        **kwargs: Further arguments of :class:`MaskedAccuracy`.
     """
 
     default_prefix = 'corruption_error'

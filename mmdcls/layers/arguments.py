@@ -40,7 +40,7 @@ def accept_convolution_call(init: Callable) -> Callable:
 def to_sizes(
     name: str, value: int | Sequence[int], length: int, minimum: int
 ) -> tuple[int, ...]:
-    """One integer or ``length`` of them as a tuple.
+    """Return one integer, or ``length`` of them, as a tuple.
 
     Raises:
         ArgumentError: Something else, or an integer below ``minimum``.
@@ -73,13 +73,13 @@ def size_keeping_padding(
     dilation: Sequence[int],
     padding: Sequence[int],
 ) -> tuple[int, ...]:
-    """The padding with which a kernel of ``size`` gives another one's output size.
+    """Return the padding that gives the output size of another kernel.
 
     Args:
         size: Sizes of the new kernel, one an axis, like everything here.
-        kernel_size: Those of the kernel replaced.
-        dilation: Its dilation.
-        padding: Its padding, on each side.
+        kernel_size: The sizes of the kernel that is replaced.
+        dilation: The dilation of that kernel.
+        padding: The padding of that kernel, on each side.
 
     Raises:
         ArgumentError: No padding that is equal on both sides does it.

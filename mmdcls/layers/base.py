@@ -49,9 +49,9 @@ class DCLSConvNd(nn.Module):
         out_channels: Channels of the output.
         kernel_count: Number of elements of a kernel, ``m``.
         dilated_kernel_size: Size of the dense kernel along the axes with positions.
-        stride: As in ``nn.ConvNd``.
-        padding: As in ``nn.ConvNd``, ``'same'`` and ``'valid'`` included.
-        groups: As in ``nn.ConvNd``.
+        stride: The stride, as in ``nn.ConvNd``.
+        padding: The padding, as in ``nn.ConvNd``, ``'same'`` and ``'valid'`` included.
+        groups: The number of groups, as in ``nn.ConvNd``.
         bias: Whether there is a learnable bias.
         padding_mode: ``'zeros'``, ``'reflect'``, ``'replicate'`` or ``'circular'``.
         interpolation: ``'bilinear'``, ``'triangle'`` or ``'gaussian'``.
@@ -59,15 +59,15 @@ class DCLSConvNd(nn.Module):
             positions (``DCLSConv2_1d``, ``DCLSConv3_1d`` and ``DCLSConv3_2d`` only).
         position_init: ``'normal'``, or ``'uniform'`` over the kernel.
         positions: A Parameter of another layer to share instead of a new one.
-        backend: How a depthwise 2D convolution of stride 1 is run, see
-            :func:`mmdcls.ops.depthwise_conv2d`.
+        backend: Name of the backend that runs a depthwise 2D convolution of stride 1,
+            see :func:`mmdcls.ops.depthwise_conv2d`.
         deploy: Build the folded layer that :meth:`switch_to_deploy` leaves, to load its
             state dict.
         kernel_size: That of a convolution that this one replaces. ``padding`` is then
             that of the replaced one, and is enlarged to keep its output size.
         dilation: That of the replaced convolution; needs ``kernel_size``.
-        device: Where the parameters are made.
-        dtype: Of the parameters.
+        device: The device that the parameters are made on.
+        dtype: The data type of the parameters.
 
     Attributes:
         weight: ``(out_channels, in_channels / groups, *dense_kernel_size, m)``.

@@ -39,7 +39,7 @@ class KernelCache:
 
 
 def is_readable(tensor: Tensor) -> bool:
-    """Whether code may depend on the values: a plain CPU tensor, in eager mode."""
+    """Tell whether code may depend on the values: of a plain CPU tensor, eagerly."""
     return (
         type(tensor) in (Tensor, Parameter)
         and tensor.device.type == 'cpu'

@@ -10,7 +10,7 @@ from .base import DCLSConvNd
 
 
 def _named_as(name: str) -> Any:
-    """A base class that does nothing but lend its name.
+    """Make a base class that does nothing but lend its name.
 
     mmengine's ``init_cfg`` finds the layers to initialise by the names of a class and
     its direct bases. With this base ``layer='Conv2d'`` means DCLSConv2d too, in every

@@ -44,18 +44,19 @@ def convert_to_dcls(
         model: Any model; if it is itself a convolution, only the result is converted.
         dilated_kernel_size: Size of the dense kernels; odd where kernels are odd.
         kernel_count: Number of elements of a kernel. Not needed with ``reproduce``.
-        select: Which ones: a function of a convolution's name and itself, or a regular
-            expression searched for in its name. By default those that are depthwise
-            and larger than 1.
-        share_positions: Whose positions are one tensor: a function of name and
-            convolution whose equal results share (None: not shared), or ``'stage'``:
-            chosen convolutions that follow one another with the same number of
-            channels. By default each has its own.
+        select: The convolutions to convert: a function of a convolution's name and
+            itself, or a regular expression searched for in its name. By default those
+            that are depthwise and larger than 1.
+        share_positions: The way in which convolutions share positions: a function of
+            name and convolution whose equal results share one tensor (None: not
+            shared), or ``'stage'``: chosen convolutions that follow one another with
+            the same number of channels. By default each has its own.
         reproduce: Start from the convolution replaced: its weights are the elements,
             placed on its grid, so that the model's output is unchanged.
-        interpolation: As in :class:`mmdcls.layers.DCLSConvNd`.
-        position_init: As in :class:`mmdcls.layers.DCLSConvNd`.
-        backend: As in :class:`mmdcls.layers.DCLSConvNd`.
+        interpolation: The interpolation, as in :class:`mmdcls.layers.DCLSConvNd`.
+        position_init: The distribution of the first positions, as in
+            :class:`mmdcls.layers.DCLSConvNd`.
+        backend: The backend's name, as in :class:`mmdcls.layers.DCLSConvNd`.
 
     Returns:
         ``model``.
@@ -132,7 +133,7 @@ def _plain(layer: DCLSConvNd) -> nn.Module:
 
 
 def _chosen(model, select):
-    """Names and convolutions that ``select`` wants, in the order of the model."""
+    """Yield names and convolutions that ``select`` wants, in the model's order."""
     if select is None:
         wanted = _is_large_depthwise
     elif isinstance(select, str):

@@ -9,7 +9,7 @@ from .base import DCLSConvNd
 
 
 def input_channels(model: nn.Module) -> int:
-    """Number of channels of the images that a model takes.
+    """Return the number of channels of the images that a model takes.
 
     Args:
         model: Any module; of one with a ``backbone`` only that is looked at.

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def position_limits(positions: Tensor, dilated_kernel_size: Sequence[int]) -> Tensor:
-    """The largest absolute value of positions on the kernel, ``size // 2``, in pixels.
+    """Return the largest absolute positions on the kernel, ``size // 2``, in pixels.
 
     Args:
         positions: ``(d, ...)``; the limits have its dtype and device.

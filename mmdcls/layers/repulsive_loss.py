@@ -9,7 +9,7 @@ from .base import iter_dcls_layers
 
 
 def repulsion(positions: Tensor) -> Tensor:
-    """Mean overlap of the pairs of elements of a kernel, averaged over the kernels.
+    """Average the overlap of the pairs of elements of a kernel, over all kernels.
 
     After Thomas et al. (2019), as the authors of DCLS train with it: for each kernel
     ``2 / (m (m - 1)) * sum_{i<j} max(0, 1 - ||p_i - p_j||)``.
@@ -39,12 +39,12 @@ def repulsion(positions: Tensor) -> Tensor:
 
 
 def repulsive_loss(model: nn.Module) -> Tensor:
-    """The square of the repulsion, averaged over the model's position tensors.
+    """Average the squared repulsion over the model's position tensors.
 
     A tensor that several layers share counts once.
 
     Args:
-        model: Has at least one DCLS layer.
+        model: A model that has at least one DCLS layer.
 
     Returns:
         A scalar.

@@ -10,7 +10,7 @@ from .base import DCLSConvNd
 
 
 def can_build_together(layers: Sequence[DCLSConvNd]) -> bool:
-    """Whether :func:`construct_kernels` takes these layers in their present state.
+    """Tell whether :func:`construct_kernels` takes these layers as they are now.
 
     They must share one position tensor and be alike in all that makes a kernel, and
     their parameters must be whole: a sharded one is there only while its own layer

@@ -85,8 +85,9 @@ def keep_position_rates(optimizer: Optimizer, layers: Iterable[DCLSConvNd]) -> N
     ``optimizer``. Layers whose weight is not trained are left to the schedule.
 
     Args:
-        optimizer: Has positions and weights in param groups apart.
-        layers: Where positions are shared, the first owner's weight counts.
+        optimizer: An optimizer that has positions and weights in param groups apart.
+        layers: The DCLS layers. Where positions are shared, the first owner's weight
+            counts.
     """
     rates = [group['lr'] for group in optimizer.param_groups]
     group_of = {

@@ -19,10 +19,10 @@ class ConvNeXtBaseline(PretrainedGuard, ConvNeXt):
     Paper Table 2: ConvNeXt-T-dil2 (7x7, dilation 2) and ConvNeXt-T-ker17 (17x17).
 
     Args:
-        *args: Of :class:`mmpretrain.models.ConvNeXt`.
+        *args: Positional arguments of :class:`mmpretrain.models.ConvNeXt`.
         kernel_size: Side of the square kernel; odd, so that the map keeps its size.
         dilation: Distance of the kernel's elements, in pixels.
-        **kwargs: Of :class:`mmpretrain.models.ConvNeXt`.
+        **kwargs: Further arguments of :class:`mmpretrain.models.ConvNeXt`.
 
     Raises:
         ArgumentError: If ``kernel_size`` is even or below 1, or ``dilation`` below 1.
@@ -49,10 +49,10 @@ class ResNetBaseline(PretrainedGuard, ResNet):
     Strides stay as they are.
 
     Args:
-        *args: Of :class:`mmpretrain.models.ResNet`.
+        *args: Positional arguments of :class:`mmpretrain.models.ResNet`.
         kernel_size: Side of the square kernel; odd, so that the map keeps its size.
         dilation: Distance of the kernel's elements, in pixels.
-        **kwargs: Of :class:`mmpretrain.models.ResNet`.
+        **kwargs: Further arguments of :class:`mmpretrain.models.ResNet`.
 
     Raises:
         ArgumentError: If ``kernel_size`` is even or below 1, or ``dilation`` below 1.

@@ -10,7 +10,7 @@ from mmdcls.ops import linear_gelu_linear, scaled_residual
 
 
 def can_run_fused(block: nn.Module) -> bool:
-    """Whether :func:`run_fused` computes what calling a block does.
+    """Tell whether :func:`run_fused` computes what calling a block does.
 
     It does for the block of Liu et al., none of whose parts has been swapped, and where
     nobody waits for a call that it leaves out: of the block itself, of its pointwise

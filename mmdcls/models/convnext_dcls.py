@@ -44,13 +44,14 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
         share_positions: One position tensor a stage instead of one a block.
         interpolation: ``'bilinear'``, ``'triangle'`` or ``'gaussian'``.
         position_init: ``'normal'`` (standard deviation 0.5) or ``'uniform'``.
-        backend: How the depthwise convolution runs, see
+        backend: The name of the backend that runs the depthwise convolution, see
             :func:`mmdcls.ops.depthwise_conv2d`.
         deploy: Build plain convolutions, for checkpoints that
             :meth:`switch_to_deploy` has folded.
         with_cp: Checkpoint each block. Without re-entrance, so that shared positions
             get one gradient under DDP.
-        init_cfg: As in the parent; None stands for the parent's default.
+        init_cfg: The config of the initialisation, as in the parent; None stands for
+            the parent's default.
         **kwargs: The remaining arguments of :class:`mmpretrain.models.ConvNeXt`.
 
     Raises:

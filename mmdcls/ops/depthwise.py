@@ -22,7 +22,7 @@ def depthwise_conv2d(
     padding: int | tuple[int, int],
     backend: str = 'auto',
 ) -> Tensor:
-    """Depthwise 2D convolution of stride 1 with zero padding.
+    """Convolve depthwise in 2D, with stride 1 and zero padding.
 
     Equal to ``F.conv2d(x, weight, bias, padding=padding, groups=C)``, its result under
     autocast included, but faster for large kernels. On a CPU the result and the
@@ -86,7 +86,7 @@ class DepthwiseConv2dFunction(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_output):
-        """Gradients of ``x``, ``weight`` and ``bias``, those that are needed."""
+        """Compute the gradients of ``x``, ``weight`` and ``bias`` that are needed."""
         x, weight = ctx.saved_tensors
         kernel_size, padding = weight.shape[2:], ctx.padding
         grad_x = grad_kernel = grad_bias = None

@@ -19,7 +19,7 @@ _LARGEST_SIZE, _LARGEST_COUNT = 64, 128
 
 
 def can_fuse(weight: Tensor, kernel_size: tuple[int, ...]) -> bool:
-    """Whether kernels of this size are built here, from tensors such as ``weight``."""
+    """Tell whether kernels of this size are built here from tensors as ``weight``."""
     return (
         weight.device.type == ('cpu' if is_interpreted() else 'cuda')
         and weight.dtype == torch.float32
@@ -49,7 +49,7 @@ class FusedKernel(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_kernel):
-        """Gradients of weight, positions and sigma."""
+        """Compute the gradients of weight, positions and sigma."""
         gradients = construct_backward(grad_kernel, *ctx.saved_tensors, *ctx.arguments)
         if ctx.saved_tensors[2] is None:
             gradients = *gradients[:2], None
@@ -95,7 +95,7 @@ def construct_backward(
     kernel_size: list[int],
     interpolation: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of weight, positions and sigma; the last is empty without sigma."""
+    """Compute gradients of weight, positions and sigma (empty without sigma)."""
     from .fused_construction_kernels import launch_backward
 
     gradients = _empty_gradients(

@@ -13,7 +13,7 @@ def _factor(
     position, width, SIZE: tl.constexpr, POINTS: tl.constexpr,
     INTERPOLATION: tl.constexpr, SMALLEST: tl.constexpr,
 ):  # fmt: skip
-    """What each point of one axis gets of each element, (POINTS, m).
+    """Compute what each point of one axis gets of each element, (POINTS, m).
 
     Also its derivatives by the element's position and by its width.
     """
@@ -48,7 +48,7 @@ def _factor(
 
 @triton.jit
 def _width(sigma, offset, inside, INTERPOLATION: tl.constexpr, SMALLEST: tl.constexpr):
-    """The width of each element along one axis, and the sign of its sigma."""
+    """Return the width of each element along one axis, and its sigma's sign."""
     if INTERPOLATION == 'bilinear':
         width = tl.where(inside, 1.0, 1.0)
         sign = width
@@ -66,7 +66,7 @@ def construct_kernel(
     COLUMNS: tl.constexpr, COUNT: tl.constexpr, INTERPOLATION: tl.constexpr,
     SMALLEST_WIDTH: tl.constexpr, SMALLEST: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    """The kernels of all layers for one row of the positions."""
+    """Build the kernels of all layers for one row of the positions."""
     row = tl.program_id(0).to(tl.int64)
     m = tl.arange(0, COUNT)
     inside = m < count
@@ -103,7 +103,7 @@ def construct_backward_kernel(
     COLUMNS: tl.constexpr, COUNT: tl.constexpr, INTERPOLATION: tl.constexpr,
     SMALLEST_WIDTH: tl.constexpr, SMALLEST: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of all layers for one row of the positions."""
+    """Compute the gradients of all layers for one row of the positions."""
     row = tl.program_id(0).to(tl.int64)
     m = tl.arange(0, COUNT)
     inside = m < count

@@ -1,4 +1,7 @@
-"""The dense kernel of a convolution with learnable spacings, and its gradients.
+"""Construct the dense kernel of a convolution with learnable spacings.
+
+A kernel has ``kernel_count`` elements, each with a weight and a position; the numbers
+of the dense kernel that it becomes are called taps.
 
 A bilinear element touches the 2 ** d grid points around its position, so it is added
 there. A triangle or a Gaussian touches more, but is a product over the axes, so those
@@ -218,7 +221,7 @@ class _SpreadKernel(Function):
 
 
 def _factor(position, width, size, interpolation):
-    """What each point of one axis gets of each element, ``(rows, size, m)``."""
+    """Compute what each point of one axis gets of each element, ``(rows, size, m)``."""
     distance = _distance(position, size)
     if interpolation == 'triangle':
         torch.sub(width.unsqueeze(-2), distance.abs_(), out=distance)
@@ -230,7 +233,7 @@ def _factor(position, width, size, interpolation):
 
 
 def _factor_backward(grad, factor, position, width, interpolation):
-    """Gradients ``(rows, m)`` of position and width; overwrites ``grad``."""
+    """Compute gradients ``(rows, m)`` of position and width; overwrite ``grad``."""
     size = factor.shape[-2]
     if interpolation == 'triangle':
         # Where the ReLU lets pass. A comparison would do, but is slow when compiled.
@@ -242,7 +245,7 @@ def _factor_backward(grad, factor, position, width, interpolation):
 
 
 def _outer(factors, like):
-    """Products of the factors of some axes, ``(rows, product of sizes, m)``."""
+    """Multiply the factors of some axes to ``(rows, product of sizes, m)``."""
     if not factors:
         return like.new_ones(like.shape[0], 1, like.shape[1])
     product, *others = factors
@@ -252,7 +255,7 @@ def _outer(factors, like):
 
 
 def _distance(position, size):
-    """From each element to each point of one axis, ``(rows, size, m)``."""
+    """Compute distances of elements to each point of an axis, ``(rows, size, m)``."""
     point = torch.arange(size, dtype=position.dtype, device=position.device)
     return point.unsqueeze(-1) - (position + size // 2).unsqueeze(-2)
 

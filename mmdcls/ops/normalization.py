@@ -10,7 +10,7 @@ NORMALIZATION_EPS = 1e-7
 
 
 def smallest_factor(dtype: torch.dtype) -> float:
-    """What a Gaussian gives to a point is 0 where it is not more than this.
+    """Return the factor up to which what a Gaussian gives to a point is 0.
 
     Products of what is smaller are no normal numbers: far below rounding, and a
     processor takes many times as long for each, and for the exponential itself.

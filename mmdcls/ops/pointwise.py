@@ -123,7 +123,7 @@ def _is_eager_on_cpu(x):
 
 
 def _has_fused_linear(x):
-    """Whether PyTorch offers what its own compiler fuses linear layers with."""
+    """Tell whether PyTorch offers what its own compiler fuses linear layers with."""
     return (
         x.dtype == torch.float32
         and torch.backends.mkldnn.is_available()

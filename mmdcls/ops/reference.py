@@ -23,7 +23,7 @@ def construct_kernel(
     interpolation: str = 'bilinear',
     sigma: Tensor | None = None,
 ) -> Tensor:
-    """As :func:`mmdcls.ops.construct_kernel`, always in float64, unchecked."""
+    """Compute :func:`mmdcls.ops.construct_kernel`, always in float64, unchecked."""
     weight, positions = weight.double(), positions.double()
     batch = weight.shape[:-1]
     kernels = []
@@ -52,7 +52,7 @@ def construct_kernel(
 
 
 def _bilinear(position, kernel_size):
-    """Eq. 3, 49 and 54 for a weight of 1; the points of one axis are i and i + 1."""
+    """Compute Eq. 3, 49 and 54 for a weight of 1; an axis has points i and i + 1."""
     kernel = torch.zeros(kernel_size, dtype=torch.float64)
     floor = [math.floor(p.detach()) for p in position]
     r = [p - i for p, i in zip(position, floor, strict=True)]
@@ -70,7 +70,7 @@ def _bilinear(position, kernel_size):
 
 
 def _triangle(position, width, kernel_size):
-    """The released package's version ``max`` for a weight of 1."""
+    """Compute the released package's version ``max`` for a weight of 1."""
     return _normalized(
         kernel_size,
         lambda axis, i: (width[axis] - (i - position[axis]).abs()).relu(),
@@ -78,7 +78,7 @@ def _triangle(position, width, kernel_size):
 
 
 def _gaussian(position, width, kernel_size):
-    """The released package's version ``gauss`` for a weight of 1."""
+    """Compute the released package's version ``gauss`` for a weight of 1."""
     return _normalized(
         kernel_size,
         lambda axis, i: (-0.5 * ((i - position[axis]) / width[axis]) ** 2).exp(),

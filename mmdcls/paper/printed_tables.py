@@ -12,7 +12,7 @@ class Column:
     """A quantity of a table.
 
     Attributes:
-        title: Its heading.
+        title: The column's heading.
         keys: The printed values in a cell; more than one are separated by ``/``.
         kind: ``'parameters'`` (in M), ``'flops'`` (in G), ``'throughput'`` (in images
             a second, one GPU of the paper's) or ``'score'`` (in %).
@@ -33,7 +33,7 @@ class Row:
     """A model.
 
     Attributes:
-        model: Its name, in the paper if it is there.
+        model: The model's name, in the paper if it is there.
         printed: Values by the columns' keys, as text to keep the paper's rounding;
             empty for a model of ours that the paper has no row of.
         config: A config of this repository or, with ``::``, of an OpenMMLab package;
@@ -53,9 +53,9 @@ class Table:
 
     Attributes:
         number: That of the paper.
-        title: What it shows.
-        columns: Its quantities, left to right.
-        rows: Its models, top to bottom.
+        title: A heading that says what the table shows.
+        columns: The quantities, left to right.
+        rows: The models, top to bottom.
         metrics: Score key to the name that the evaluation gives it, and the factor that
             makes it a percentage.
     """

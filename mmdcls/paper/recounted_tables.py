@@ -41,7 +41,8 @@ class Source:
 
     Args:
         root: The repository; configs without ``::`` lie below it.
-        work_dirs: Has a folder of runs for each config, named as the config.
+        work_dirs: The folder that has a folder of runs for each config, named as the
+            config.
         ratios: Throughput of one config over that of another by the pair of their
             names, see :func:`read_throughput_ratios`.
         count: Whether to count parameters and FLOPs, which builds every model.
@@ -74,7 +75,7 @@ class Source:
         return {key: counted[key] / unit for key, unit in _UNITS.items()}
 
     def throughput_ratio(self, name: str, plain: str | None) -> float | None:
-        """Throughput of a config over the plain one's, where it was measured."""
+        """Return a config's throughput over the plain one's, where it was measured."""
         return self.ratios.get((Path(name).stem, Path(plain).stem)) if plain else None
 
     def scores(self, table: Table, name: str) -> dict[str, float]:
@@ -124,8 +125,8 @@ def read_scores(
     one. Runs with test-time augmentation are another protocol and do not count.
 
     Args:
-        folder: What ``--work-dir`` named.
-        metrics: See :class:`Table`.
+        folder: The folder that ``--work-dir`` named.
+        metrics: The scores that the table has, see :class:`Table`.
 
     Returns:
         Score key to percentage; empty without a complete evaluation.
@@ -147,7 +148,7 @@ def read_scores(
 
 
 def _visible(paths: Iterable[Path]) -> list[Path]:
-    """The newest run first, without the hidden files that macOS leaves."""
+    """List runs, the newest first, without the hidden files that macOS leaves."""
     return sorted(
         (path for path in paths if not path.name.startswith('.')), reverse=True
     )
@@ -168,7 +169,7 @@ def _is_augmented(run: Path) -> bool:
 
 
 def _read_json_lines(path: Path) -> list[dict]:
-    """The objects of a file that holds one, or one a line; a cut-off one is skipped."""
+    """Read the objects of a file that holds one, or one a line; skip a cut-off one."""
     text = path.read_text()
     try:
         content = json.loads(text)
@@ -212,8 +213,8 @@ def fill_table(
     """Put our numbers beside a table's.
 
     Args:
-        table: What the paper prints.
-        source: What this repository knows.
+        table: The table as the paper prints it.
+        source: The numbers that this repository knows.
         progress: Called before every row.
 
     Returns:
@@ -254,7 +255,7 @@ def fill_table(
 
 
 def rounding(row: Row, key: str) -> float:
-    """Half a unit of the last digit that the paper prints of a value."""
+    """Return half a unit of the last digit that the paper prints of a value."""
     _, _, decimals = row.printed[key].partition('.')
     return 0.5 * 10 ** -len(decimals)
 

@@ -29,7 +29,8 @@ class Cell:
     Attributes:
         benchmark: ``'clean'``, ``'c'``, ``'c_extra'``, ``'cbar'``, ``'a'``, ``'r'`` or
             ``'sketch'``.
-        corruption: Of ``'c'``, ``'c_extra'`` and ``'cbar'``; empty otherwise.
+        corruption: The corruption of ``'c'``, ``'c_extra'`` and ``'cbar'``; empty
+            otherwise.
         severity: 1 to 5 with a corruption, 0 otherwise.
     """
 
@@ -54,21 +55,21 @@ class CellStore:
         self.folder = Path(folder)
 
     def path(self, cell: Cell) -> Path:
-        """Where a cell is kept."""
+        """Return where a cell is kept."""
         return self.folder / f'{cell}.json'
 
     def load(self, cell: Cell, key: dict, images: ImageFiles) -> dict | None:
         """Give a finished cell's result.
 
         Args:
-            cell: Which one.
+            cell: The cell that is wanted.
             key: Fingerprints of the checkpoint, the config and the protocol.
             images: The files that the cell would be computed from now.
 
         Returns:
-            What :meth:`save` was given, or None where there is nothing, something
-            unreadable, or a result of another checkpoint, config, protocol or of other
-            image files.
+            The result that :meth:`save` was given, or None where there is nothing,
+            something unreadable, or a result of another checkpoint, config, protocol or
+            of other image files.
         """
         try:
             kept = json.loads(self.path(cell).read_text())
@@ -141,13 +142,13 @@ class ImageFiles:
 
 
 def fingerprint(value: Any) -> str:
-    """SHA-256 of anything that a config can hold."""
+    """Digest anything that a config can hold, by SHA-256."""
     text = json.dumps(value, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes."""
+    """Digest a file's bytes, by SHA-256."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         while block := file.read(1 << 20):
@@ -163,9 +164,9 @@ def list_cells(
     """List the cells of benchmarks, in the order of the report.
 
     Args:
-        benchmarks: Names as in :class:`Cell`.
-        corruptions: Those of every benchmark that has some.
-        severities: Of every corruption.
+        benchmarks: The names of the benchmarks, as in :class:`Cell`.
+        corruptions: The corruptions of every benchmark that has some.
+        severities: The severities of every corruption.
     """
     cells = []
     for benchmark in benchmarks:

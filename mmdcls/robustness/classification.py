@@ -108,7 +108,7 @@ class Classification:
         self.wordnet_ids = self._match_outputs(output_count)
 
     def _match_outputs(self, output_count: int) -> tuple[str, ...] | None:
-        """The class folders of the outputs; None stands for ImageNet-1k's."""
+        """Return the class folders of the outputs; None stands for ImageNet-1k's."""
         imagenet = read_wordnet_ids()
         folder = self.root / self.folders['clean']
         found = tuple(class_folders(folder)) if folder.is_dir() else ()
@@ -129,13 +129,13 @@ class Classification:
 
     @property
     def outputs(self) -> str | None:
-        """The folder whose class folders the outputs are; None: ImageNet-1k's."""
+        """Return the folder whose class folders the outputs are; None for ImageNet."""
         if self.wordnet_ids is None:
             return None
         return str(self.root / self.folders['clean'])
 
     def folder(self, cell: Cell) -> Path:
-        """The folder that holds a cell's class folders."""
+        """Return the folder that holds a cell's class folders."""
         if self.on_the_fly and cell.benchmark in ('c', 'c_extra'):
             return self.root / self.folders['clean']
         root = self.root / self.folders[cell.benchmark.removesuffix('_extra')]
@@ -180,7 +180,7 @@ class Classification:
         ]
 
     def _sizing(self, cell: Cell) -> list[dict]:
-        """The published way from an image's size to the model's."""
+        """Return the published way from an image's size to the model's."""
         corrupted = cell.benchmark in ('c', 'c_extra', 'cbar')
         size = self.input_size
         resize: dict = dict(
@@ -210,7 +210,7 @@ class Classification:
         return 'bilinear'
 
     def _own_transforms(self, sizing: bool) -> list[dict]:
-        """The config's transforms after loading, with those that size or without."""
+        """Return the config's transforms after loading, with those that size or not."""
         left_out = () if sizing else _RESIZE + _CROP
         transforms = []
         for transform in self.transforms:

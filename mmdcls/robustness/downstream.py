@@ -54,7 +54,7 @@ class Downstream:
         return dict(self._dataset.pipeline[self._position])
 
     def is_missing(self, cell: Cell) -> bool:
-        """Every cell is there: it is made from the test set."""
+        """Return False for every cell: it is made from the test set."""
         return False
 
     def dataset(self, cell: Cell) -> dict:

@@ -39,12 +39,12 @@ class CellRunner:
     """Evaluates cells, or takes them from disk where they are finished.
 
     Args:
-        model: In evaluation mode.
+        model: The model, in evaluation mode.
         cfg: Gives the data loader's settings.
         task: Gives the data set and metrics of a cell.
-        store: Where finished cells are.
+        store: The store of finished cells.
         key: Fingerprints of checkpoint and config.
-        batch_size: In place of the config's.
+        batch_size: The batch size, in place of the config's.
         amp: Whether to evaluate in mixed precision.
     """
 
@@ -137,7 +137,7 @@ class CellRunner:
             return autocast_dtype(get_device())
 
     def _fingerprint_protocol(self, config: dict) -> str:
-        """Everything that a cell's numbers depend on besides images and weights."""
+        """Digest all that a cell's numbers depend on besides images and weights."""
         pipeline = config.get('pipeline') or []
         made_here = any(step['type'] == 'mmdcls.Corrupt' for step in pipeline)
         return fingerprint(
@@ -151,7 +151,7 @@ class CellRunner:
         )
 
     def _image_files(self, dataset) -> ImageFiles:
-        """The files of a data set; the same object while they are the same files."""
+        """Return the files of a data set; the same object while these are the same."""
         images = ImageFiles(list_files(dataset))
         if self._images is None or self._images.paths != images.paths:
             self._images = images
@@ -170,7 +170,7 @@ class CellRunner:
             )
 
     def _check_readable(self, images: ImageFiles) -> None:
-        """Detectors and segmentors have no way to leave an image out: refuse it."""
+        """Refuse unreadable images: detectors and segmentors leave none out."""
         if isinstance(self.task, Downstream):
             content = images.content()
             if content not in self._readable:

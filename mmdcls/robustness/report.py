@@ -41,8 +41,9 @@ def summarize(
     """Average a run's cells.
 
     Args:
-        facts: What the report says about the model; ``task`` decides the averages.
-        results: What was measured in every cell.
+        facts: The facts that the report tells about the model; ``task`` decides the
+            averages.
+        results: The measurements of every cell.
         missing: Cells that had no images.
 
     Returns:
@@ -100,7 +101,7 @@ def _average_errors(benchmark: str, entry: dict, clean: dict | None) -> dict:
 
 
 def _average_performance(benchmark: str, entry: dict, clean: dict | None) -> dict:
-    """Mean and relative performance under corruption (Michaelis et al. 2019).
+    """Return mean and relative performance under corruption (Michaelis et al. 2019).
 
     A score that a cell lacks is 0: mmdet reports none where nothing was detected.
     """
@@ -140,7 +141,7 @@ def read(path: str | os.PathLike) -> dict:
 
 
 def files(path: Path) -> tuple[Path, Path, Path]:
-    """Name the files of a report by its JSON file: that, the table and the plot."""
+    """Return the files of a report: that of its JSON, of the table and of the plot."""
     return path, path.with_suffix('.md'), path.with_suffix('.png')
 
 
@@ -216,7 +217,7 @@ def _score_table(reports: Sequence[dict]) -> str:
 
 
 def primary_scores(report: dict) -> list[str]:
-    """Name the scores of a segmentor or detector that its table shows."""
+    """Return the names of the scores in the table of a segmentor or detector."""
     benchmarks = report['benchmarks']
     names = list(benchmarks.get('clean') or benchmarks.get('c', {}).get('mPC', {}))
     return [name for name in names if name.endswith(('mIoU', '_mAP'))] or names
@@ -251,7 +252,7 @@ def _notes(report: dict) -> list[str]:
 
 
 def _notes_on_empty_classes(report: dict) -> list[str]:
-    """One note a benchmark: its cells mostly have the same classes."""
+    """Return one note a benchmark: its cells mostly have the same classes."""
     counts: dict[str, list[int]] = {}
     for name, result in iter_results(report):
         if result.get('empty_classes'):

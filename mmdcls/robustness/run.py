@@ -57,14 +57,16 @@ class Settings:
     """What a robustness run evaluates, and how.
 
     Attributes:
-        benchmarks: Names, such as ``'c'``; None stands for all that the task has.
+        benchmarks: The names of the benchmarks, such as ``'c'``; None stands for all
+            that the task has.
         corruptions: Only these; None stands for all.
         severities: Only these, of 1 to 5; None stands for all.
-        extra: Also the extra corruptions of ImageNet-C, which are in no average.
+        extra: Whether to evaluate ImageNet-C's extra corruptions, too, which are in no
+            average.
         on_the_fly: Corrupt clean images while they are loaded, in place of reading
             ImageNet-C. Segmentation and detection always do.
         allow_missing: Go on without cells whose images are not there.
-        batch_size: In place of the config's.
+        batch_size: The batch size, in place of the config's.
         input_size: Side of the crop in pixels, in place of the config's.
         amp: Evaluate in mixed precision.
     """
@@ -93,11 +95,11 @@ def run(
     """Evaluate a model on the robustness benchmarks, and report.
 
     Args:
-        cfg: What :func:`mmdcls.apis.launch.load_config` gave.
+        cfg: The config, as :func:`mmdcls.apis.launch.load_config` gives it.
         checkpoint: The model's weights.
-        settings: What to evaluate; by default everything.
-        data_root: Where the data are. For classification the folder of all benchmarks,
-            otherwise that of the test set, in place of the config's.
+        settings: The settings of what is evaluated; by default everything.
+        data_root: The folder of the data. For classification it is that of all
+            benchmarks, otherwise that of the test set, in place of the config's.
         out: The folder of cells and report; by default ``work_dir/robustness``.
         name: The model's name in the report; by default the config's.
         compare: Reports of other models, to put beside this one.
@@ -173,8 +175,8 @@ def write_report(path: Path, reports: Sequence[dict]) -> None:
 
     Args:
         path: The JSON file.
-        reports: What :func:`.report.summarize` gave, then the reports of other models
-            for the table and the plot.
+        reports: The report, as :func:`.report.summarize` gives it, then the reports of
+            other models for the table and the plot.
     """
     path, table, picture = report.files(path)
     write_json(path, reports[0])
@@ -264,7 +266,7 @@ def _load_model(cfg: Config, checkpoint: str) -> torch.nn.Module:
 
 
 def _count_outputs(model: BaseModel, size: int) -> int:
-    """Number of scores that a classifier gives."""
+    """Return the number of scores that a classifier gives."""
     from mmpretrain.structures import DataSample
 
     batch = dict(

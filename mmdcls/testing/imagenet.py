@@ -83,7 +83,7 @@ def compose(rng: np.random.Generator, split: str, wnid: str) -> np.ndarray:
 
 
 def _counter(rng: np.random.Generator, split: str, clock: bool) -> np.ndarray:
-    """Panel with scanned digits: a clock (hh:mm) or an odometer (six windows)."""
+    """Make a panel of scanned digits: a clock (hh:mm) or an odometer (six windows)."""
     scans = load_scanned_digits(split)
     digits = [
         cv2.resize(scans[i], (_DIGIT_SIZE,) * 2, interpolation=cv2.INTER_CUBIC)

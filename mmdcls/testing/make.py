@@ -74,7 +74,7 @@ def make_mini(
         progress: called with (name, images done, images in all).
 
     Returns:
-        What lies there now, in the order of ``names``.
+        The data sets that lie there now, in the order of ``names``.
 
     Raises:
         ArgumentError: an unknown name, a negative seed or too few images.
@@ -175,7 +175,7 @@ def _move_into_place(building: Path, place: Path) -> None:
 
 
 def _hash(folder: Path) -> dict[str, str]:
-    """Relative path to SHA-256 of every file but the manifest."""
+    """Return relative paths with the SHA-256 of every file but the manifest."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(
             path.read_bytes()

@@ -133,7 +133,7 @@ def _chestnut_horse() -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def load_backdrop(name: str, split: str) -> np.ndarray:
-    """Piece of a photograph to put behind objects.
+    """Load a piece of a photograph to put behind objects.
 
     Args:
         name: one of :data:`BACKDROPS`.
@@ -152,7 +152,7 @@ def load_backdrop(name: str, split: str) -> np.ndarray:
 
 @cache
 def load_scanned_digits(split: str) -> np.ndarray:
-    """Scans of handwritten digits.
+    """Load scans of handwritten digits.
 
     Args:
         split: ``'train'`` (1200 scans) or ``'val'`` (the other 597).

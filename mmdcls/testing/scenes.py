@@ -32,14 +32,14 @@ class PlacedObject:
 
 
 def generator(seed: int, dataset: str, split: str, index: int) -> np.random.Generator:
-    """Random generator of one image, independent of every other image's."""
+    """Make the random generator of one image, independent of all other images'."""
     return np.random.default_rng([seed, *f'{dataset}/{split}'.encode(), index])
 
 
 def crop_backdrop(
     rng: np.random.Generator, name: str, split: str, height: int, width: int
 ) -> np.ndarray:
-    """Random crop of a backdrop: position, scale, flip and brightness vary.
+    """Crop a backdrop at random: position, scale, flip and brightness vary.
 
     Args:
         rng: source of all chance.

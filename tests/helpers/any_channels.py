@@ -62,6 +62,7 @@ def write_any_channels_model(folder, channels, **options):
     folder.mkdir(parents=True, exist_ok=True)
     cfg = any_channels_config(channels, **options)
     cfg.dump(folder / 'config.py')
+    torch.manual_seed(0)  # Of the positions.
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(cfg.model).eval()
     generator = torch.Generator().manual_seed(0)

@@ -2,12 +2,11 @@
 
 import pytest
 
-from mmdcls.compat import HAS_CUSTOM_OPERATORS, torch_is
+from mmdcls.compat import torch_is
 from mmdcls.ops.backends.gpu import has_triton
 
 needs_compile = pytest.mark.skipif(
-    not HAS_CUSTOM_OPERATORS,
-    reason='compiled as a whole by PyTorch 2.4 and later only',
+    not torch_is(2, 6), reason='compiled as a whole by PyTorch 2.6 and later only'
 )
 needs_old_formats = pytest.mark.skipif(
     not torch_is(2, 6), reason='files of before PyTorch 1.6 are refused before 2.6'
@@ -16,5 +15,5 @@ needs_float16_on_cpu = pytest.mark.skipif(
     not torch_is(2, 4), reason='before 2.4 a CPU has autocast in bfloat16 only'
 )
 needs_triton = pytest.mark.skipif(
-    not has_triton(), reason='the kernels need Triton 3 or later'
+    not has_triton(), reason='the kernels need Triton 3.4 or later'
 )

@@ -155,7 +155,7 @@ def _every_annotation(content: dict, source: Source) -> list[dict]:
 
 
 def _of_classes(content: dict, source: Source) -> list[dict]:
-    """Those that a metric compares with predictions."""
+    """Return those that a metric compares with predictions."""
     classes = set(source.dataset.metainfo['classes'])
     names = category_names(content)
     return [
@@ -166,13 +166,13 @@ def _of_classes(content: dict, source: Source) -> list[dict]:
 
 
 def _not_ignored(content: dict, source: Source) -> list[dict]:
-    """Those that CocoDataset looks at."""
+    """Return those that CocoDataset looks at."""
     every = _every_annotation(content, source)
     return [annotation for annotation in every if not annotation.get('ignore')]
 
 
 def _kept(content: dict, source: Source) -> list[dict]:
-    """Those that CocoDataset gives to its pipeline."""
+    """Return those that CocoDataset gives to its pipeline."""
     images = {image.get('id'): image for image in content['images']}
 
     def is_kept(annotation: dict) -> bool:
@@ -207,7 +207,7 @@ class _Need:
 
     @property
     def what(self) -> str:
-        """What has the key, or has it not."""
+        """Say what has the key, or has it not."""
         return 'image' if self.choose is _images else 'annotation'
 
     def is_met(self, part: dict) -> bool:

@@ -65,7 +65,7 @@ def check_datasets(
         progress: Called with (key, images checked, images in all).
 
     Raises:
-        ArgumentError: As :func:`check_dataset`.
+        ArgumentError: If :func:`check_dataset` raises it.
     """
     reports: list[Report] = []
     seen: list[tuple] = []
@@ -151,7 +151,7 @@ def check_annotations(source: Source) -> list[Problem]:
 
 
 def _find_layout(dataset: object) -> str | None:
-    """The name of the class among ``LAYOUTS`` that a data set derives from."""
+    """Return the class among ``LAYOUTS`` that a data set derives from, by its name."""
     names = [cls.__name__ for cls in type(dataset).__mro__]
     if set(names) & set(_OTHERWISE):
         return None

@@ -160,7 +160,7 @@ def classes_of_segmentation(source: Source) -> ClassList | None:
 
 
 def list_files(folder: str, suffixes: str | tuple[str, ...]) -> list[str]:
-    """Every file below ``folder`` whose name ends so, in any case, sorted."""
+    """List the files below ``folder`` whose names end so, in any case, sorted."""
     suffixes = (suffixes,) if isinstance(suffixes, str) else suffixes
     suffixes = tuple(suffix.lower() for suffix in suffixes)
     return sorted(
@@ -172,5 +172,5 @@ def list_files(folder: str, suffixes: str | tuple[str, ...]) -> list[str]:
 
 
 def list_folders(folder: str) -> list[str]:
-    """The folders in ``folder``, sorted, as mmpretrain ranks classes."""
+    """List the folders in ``folder``, sorted, as mmpretrain ranks classes."""
     return sorted(entry.path for entry in os.scandir(folder) if entry.is_dir())

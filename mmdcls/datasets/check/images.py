@@ -33,7 +33,8 @@ class PipelineLoader:
     Without any, images and label maps are read as the transforms' defaults do.
 
     Args:
-        pipeline: As the config describes it, in the current default scope.
+        pipeline: The transforms, as the config describes them, in the current default
+            scope.
 
     Raises:
         ArgumentError: If a loading transform is unknown or refuses its options.
@@ -88,10 +89,10 @@ class Finding:
     """What is known about one sample after looking at it.
 
     Attributes:
-        sample: What was looked at.
-        problems: What is wrong with it.
+        sample: The sample that was looked at.
+        problems: The problems that it has.
         form: Channels and data type of the loaded image.
-        labels: Every value of the loaded label map.
+        labels: The values that occur in the loaded label map.
         undecided: True if the image is turned or mirrored by an EXIF tag without
             another size, so that only the eye can tell which way its labels are drawn.
     """
@@ -250,7 +251,7 @@ class Summary:
             self._count_classes(report, self._range)
 
     def _compare_forms(self, report: Report) -> None:
-        """Images of other channels or another type cannot be in one batch."""
+        """Find images of other channels or type, which cannot be in one batch."""
         if not self._forms:
             return
         usual = max(self._forms, key=lambda form: len(self._forms[form]))

@@ -22,10 +22,11 @@ class ClassList:
     """The classes of a data set.
 
     Attributes:
-        key: Where the config has the data set.
-        source: What tells the names; only those of one source are comparable.
+        key: The dotted key of the data set in the config.
+        source: The kind of thing that tells the names; only lists of one source are
+            comparable.
         names: Their names in the order of their labels; empty where none are known.
-        count: How many the data set says it has.
+        count: The number of classes that the data set says it has.
         where: The source with its path, for messages; defaults to ``source``.
     """
 
@@ -122,10 +123,10 @@ class Head:
     """A part of a model that tells classes apart.
 
     Attributes:
-        key: Where the config has it, such as ``'model.decode_head'``.
-        num_classes: How many it tells apart.
+        key: The dotted key of the head in the config, such as ``'model.decode_head'``.
+        num_classes: The number of classes that the head tells apart.
         single_output: True if one output tells two classes apart.
-        origin: How the number came about, for messages.
+        origin: The way in which the number came about, for messages.
     """
 
     key: str
@@ -168,7 +169,7 @@ def _read_head(key: str, config: Mapping) -> Head | None:
 
 
 def _default_count(kind: Any) -> int | None:
-    """The number of classes that a head takes where the config is silent."""
+    """Return the number of classes that a head takes where the config is silent."""
     for base in getattr(find_class(MODELS, kind), '__mro__', ()):
         parameter = inspect.signature(base.__init__).parameters.get('num_classes')
         if parameter is not None:

@@ -17,7 +17,7 @@ class Problem:
 
     Attributes:
         path: The file or folder, or the key of the config.
-        message: What is wrong with it, without a full stop.
+        message: A sentence on what is wrong, without its full stop.
         may_be_meant: True where somebody might want it so; a training then goes on.
     """
 
@@ -34,10 +34,10 @@ class LabelRange:
     """What the label maps of a data set may hold.
 
     Attributes:
-        classes: Names of the classes, in the order of their labels after loading.
-        first: What a file holds for the first class: 1 where 0 is reduced.
+        classes: The names of the classes, in the order of their labels after loading.
+        first: The value that a file holds for the first class: 1 where 0 is reduced.
         last: The largest label that a file may hold, but for ``ignored``.
-        ignored: What takes no part in the loss, after loading.
+        ignored: The label, after loading, that takes no part in the loss.
     """
 
     classes: tuple[str, ...]
@@ -51,9 +51,11 @@ class Sample:
     """An image and what must be true of it.
 
     Attributes:
-        item: What the data set gives to its pipeline; ``img_path`` is the image.
+        item: The dictionary that the data set gives to its pipeline; ``img_path`` is
+            the image.
         size: Width and height that an annotation file tells.
-        labels: What the label map ``item['seg_map_path']`` may hold, if there is one.
+        labels: The labels that the label map ``item['seg_map_path']`` may hold, if
+            there is one.
     """
 
     item: Mapping[str, Any]
@@ -62,7 +64,7 @@ class Sample:
 
     @property
     def image(self) -> str:
-        """Path of the image."""
+        """Return the path of the image."""
         return self.item['img_path']
 
 
@@ -71,14 +73,15 @@ class Report:
     """What was found about one data set of a config.
 
     Attributes:
-        key: Where the config has it, such as ``'train_dataloader.dataset'``.
+        key: The dotted key of the data set in the config, such as
+            ``'train_dataloader.dataset'``.
         type: The name of its class.
-        folder: Where its images are.
-        label_folder: Where its label maps are, if it has any.
+        folder: The folder of its images.
+        label_folder: The folder of its label maps, if it has any.
         counts: Number of images, and of label maps, annotations or classes.
         published: Images of the published data set, where known.
         problems: All that is wrong, in the order of the files.
-        notes: What may be as it should, but is good to know.
+        notes: Sentences on what may be as it should, but is good to know.
     """
 
     key: str

@@ -97,7 +97,8 @@ class Source:
     """A data set that knows its paths, and what reads it.
 
     Attributes:
-        key: Where the config has it, such as ``'train_dataloader.dataset'``.
+        key: The dotted key of the data set in the config, such as
+            ``'train_dataloader.dataset'``.
         config: The data set as the config describes it.
         dataset: The data set, built without its list of images.
         metrics: The metrics of its split as the config describes them.
@@ -112,7 +113,7 @@ class Source:
 
     @property
     def pipeline(self) -> Sequence[Mapping]:
-        """The transforms as the config describes them."""
+        """Return the transforms as the config describes them."""
         return self.config.get('pipeline') or []
 
     def told_classes(self) -> ClassList | None:
@@ -138,11 +139,12 @@ def open_source(
     """Build a data set without listing its images: it resolves its paths itself.
 
     Args:
-        key: Where the config has the data set; for messages.
+        key: The dotted key of the data set in the config, for messages.
         config: The data set as the config describes it, in the current default scope.
         metrics: The metrics that its split is evaluated with, as the config describes
             them.
-        files: What was read for the config's other data sets; None stands for nothing.
+        files: The annotation files that were read for the config's other data sets;
+            None stands for none.
 
     Raises:
         ArgumentError: If the data set refuses the config's settings.
@@ -167,14 +169,16 @@ def open_sources(
 
     Args:
         cfg: The config.
-        splits: Whose data sets: any of ``'train'``, ``'val'`` and ``'test'``.
+        splits: The splits whose data sets are opened, of ``'train'``, ``'val'`` and
+            ``'test'``.
         largest_file: Size in bytes above which no annotation file is read; None stands
             for reading all.
         skip_unbuildable: Leave out data sets that are none of mmengine's or refuse
             their settings, of which building the runner says what is wrong.
 
     Raises:
-        ArgumentError: As :func:`open_source`, unless such data sets are left out.
+        ArgumentError: If :func:`open_source` raises it, unless such data sets are left
+            out.
     """
     files = AnnotationFiles(largest_file)
     sources = []

@@ -1,5 +1,8 @@
 """The backends of ``depthwise_conv2d``, one module each.
 
+A backend is one way to compute a depthwise convolution. The numbers of a dense kernel
+are called its taps.
+
 Every backend has the same four functions; sizes and paddings are pairs (rows,
 columns), tensors are (N, C, H, W) in any memory format, weights (C, 1, h, w):
 

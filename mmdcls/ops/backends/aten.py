@@ -18,14 +18,14 @@ def can_run(
     padding: tuple[int, int],
     raise_error: bool = False,
 ) -> bool:
-    """Whether ``operation`` can run here: always."""
+    """Tell whether ``operation`` can run here: always."""
     return True
 
 
 def forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
 ) -> Tensor:
-    """Depthwise convolution; the result is in channels_last memory on a CPU."""
+    """Convolve depthwise; the result is in channels_last memory on a CPU."""
     dtype = x.dtype
     if x.device.type == 'cpu':
         x, weight, bias = (_compute_format(tensor) for tensor in (x, weight, bias))
@@ -38,7 +38,7 @@ def grad_input(
     input_size: tuple[int, int],
     padding: tuple[int, int],
 ) -> Tensor:
-    """Gradient of the input: a convolution of the output's with the flipped kernel."""
+    """Convolve the output's gradient with the flipped kernel: the input's gradient."""
     margins = [k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)]
     if min(margins) < 0:
         # The outermost outputs see nothing but padding.
@@ -57,7 +57,7 @@ def grad_weight(
     kernel_size: tuple[int, int],
     padding: tuple[int, int],
 ) -> Tensor:
-    """Gradient of the weight.
+    """Compute the gradient of the weight.
 
     On a CPU each image is convolved with its own output gradient as the kernel: the
     result is exactly as large as the weight, and the work is that of one forward.

@@ -21,7 +21,7 @@ def can_run(
     padding: tuple[int, int],
     raise_error: bool = False,
 ) -> bool:
-    """Whether ``operation`` can run here: not on a CPU, which has one format only.
+    """Tell whether ``operation`` can run here: not on a CPU, which has one format.
 
     Raises:
         ArgumentError: If ``x`` is on a CPU and ``raise_error`` is set.
@@ -39,7 +39,7 @@ def can_run(
 def forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
 ) -> Tensor:
-    """Depthwise convolution; the result has the memory format of ``x``."""
+    """Convolve depthwise; the result has the memory format of ``x``."""
     output = aten.forward(_relaid(x), weight, bias, padding)
     return output.contiguous(memory_format=format_of(x))
 
@@ -50,7 +50,7 @@ def grad_input(
     input_size: tuple[int, int],
     padding: tuple[int, int],
 ) -> Tensor:
-    """Gradient of the input; it has the memory format of ``grad_output``."""
+    """Compute the input's gradient, in the memory format of ``grad_output``."""
     gradient = aten.grad_input(_relaid(grad_output), weight, input_size, padding)
     return gradient.contiguous(memory_format=format_of(grad_output))
 
@@ -61,7 +61,7 @@ def grad_weight(
     kernel_size: tuple[int, int],
     padding: tuple[int, int],
 ) -> Tensor:
-    """Gradient of the weight."""
+    """Compute the gradient of the weight."""
     x = _relaid(x)
     grad_output = grad_output.contiguous(memory_format=format_of(x))
     return aten.grad_weight(x, grad_output, kernel_size, padding)

@@ -18,7 +18,7 @@ def can_run(
     raise_error: bool = False,
     name: str = 'fft',
 ) -> bool:
-    """Whether ``operation`` can run here.
+    """Tell whether ``operation`` can run here.
 
     There must be an image, and the padding must be below the kernel size.
 
@@ -42,7 +42,7 @@ def can_run(
 def forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
 ) -> Tensor:
-    """Depthwise convolution; the result has the memory format of ``x``."""
+    """Convolve depthwise; the result has the memory format of ``x``."""
     sizes = _transform_sizes(x.shape[2:], padding)
     kernel_size = weight.shape[2:]
     spectrum = _transform(x, sizes)
@@ -65,7 +65,7 @@ def grad_input(
     input_size: tuple[int, int],
     padding: tuple[int, int],
 ) -> Tensor:
-    """Gradient of the input; it has the memory format of ``grad_output``."""
+    """Compute the input's gradient, in the memory format of ``grad_output``."""
     sizes = _transform_sizes(input_size, padding)
     spectrum = _transform(grad_output, sizes)
     spectrum *= _transform(weight, sizes)[:, 0]
@@ -79,7 +79,7 @@ def grad_weight(
     kernel_size: tuple[int, int],
     padding: tuple[int, int],
 ) -> Tensor:
-    """Gradient of the weight: ``x`` correlated with ``grad_output``."""
+    """Correlate ``x`` with ``grad_output``, which is the gradient of the weight."""
     sizes = _transform_sizes(x.shape[2:], padding)
     spectrum = _transform(x, sizes)
     spectrum *= _transform(grad_output, sizes).conj()
@@ -91,7 +91,7 @@ def grad_weight(
 
 
 def _transform_sizes(map_size, padding):
-    """The period per axis at which no wanted output is aliased."""
+    """Return the period per axis at which no wanted output is aliased."""
     return [_fast_size(size + p) for size, p in zip(map_size, padding, strict=True)]
 
 
@@ -110,7 +110,7 @@ def _invert(spectrum, sizes, crop, like):
 
 
 def _fast_size(size: int) -> int:
-    """The next even number without prime factors above 5."""
+    """Return the next even number without prime factors above 5."""
     size += size % 2
     while not _is_smooth(size):
         size += 2

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from mmdcls.errors import ArgumentError, MissingPackageError, MmdclsError
 
-OLDEST_TRITON = 3
-"""The oldest major version of Triton that the kernels run on."""
+OLDEST_TRITON = (3, 4)
+"""The oldest version of Triton that the kernels run on; it comes with PyTorch 2.8."""
 
 
 @torch.compiler.assume_constant_result
 def is_interpreted() -> bool:
-    """Whether Triton's interpreter stands in for a GPU, on CPU tensors."""
+    """Tell whether Triton's interpreter stands in for a GPU, on CPU tensors."""
     return os.environ.get('TRITON_INTERPRET') == '1'
 
 
@@ -26,7 +26,9 @@ def is_interpreted() -> bool:
 def has_triton() -> bool:
     """Tell whether Triton is installed, in a version that the kernels run on."""
     version = triton_version()
-    return version is not None and int(version.split('.')[0]) >= OLDEST_TRITON
+    if version is None:
+        return False
+    return tuple(map(int, version.split('.')[:2])) >= OLDEST_TRITON
 
 
 @functools.cache
@@ -46,12 +48,12 @@ def refusal(
     dtypes: Sequence[torch.dtype],
     capability: tuple[int, int] = (0, 0),
 ) -> MmdclsError | None:
-    """Why a Triton backend cannot take tensors such as ``x``; None if it can.
+    """Return why a Triton backend cannot take tensors such as ``x``; None if it can.
 
     Args:
-        backend: Its name, for the message.
+        backend: The backend's name, for the message.
         x: Maps, (N, C, H, W).
-        dtypes: What it accepts.
+        dtypes: The data types that it accepts.
         capability: The smallest CUDA compute capability that will do.
     """
     device = 'cpu' if is_interpreted() else 'cuda'
@@ -59,8 +61,9 @@ def refusal(
         version = triton_version()
         found = f'is of version {version}' if version else 'is not installed'
         return MissingPackageError(
-            f"backend {backend!r} needs the package 'triton' {OLDEST_TRITON} or later, "
-            f'which comes with PyTorch 2.4 and later; triton {found}.'
+            f"backend {backend!r} needs the package 'triton' "
+            f'{".".join(map(str, OLDEST_TRITON))} or later, which comes with PyTorch 2.8 '
+            f'and later; triton {found}.'
         )
     if x.device.type != device:
         return ArgumentError(

@@ -23,7 +23,7 @@ def can_run(
     padding: tuple[int, int],
     raise_error: bool = False,
 ) -> bool:
-    """Whether ``operation`` can run here.
+    """Tell whether ``operation`` can run here.
 
     The extension must be installed; it does float32 and float16 on CUDA, odd square
     kernels and the padding that keeps the size.
@@ -65,7 +65,7 @@ def can_run(
 def forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
 ) -> Tensor:
-    """Depthwise convolution; the result is in NCHW memory."""
+    """Convolve depthwise; the result is in NCHW memory."""
     output = _function(x.dtype).apply(x.contiguous(), weight.contiguous())
     return output if bias is None else output + bias[:, None, None]
 
@@ -76,7 +76,7 @@ def grad_input(
     input_size: tuple[int, int],
     padding: tuple[int, int],
 ) -> Tensor:
-    """Gradient of the input: a convolution of the output's with the flipped kernel."""
+    """Convolve the output's gradient with the flipped kernel: the input's gradient."""
     return forward(grad_output, weight.flip(2, 3), None, padding)
 
 
@@ -86,7 +86,7 @@ def grad_weight(
     kernel_size: tuple[int, int],
     padding: tuple[int, int],
 ) -> Tensor:
-    """Gradient of the weight, through the extension's own backward."""
+    """Compute the weight's gradient by the extension's own backward."""
     with torch.enable_grad():
         weight = x.new_zeros(x.shape[1], 1, *kernel_size).requires_grad_()
         output = _function(x.dtype).apply(x.detach().contiguous(), weight)

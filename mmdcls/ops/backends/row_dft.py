@@ -32,7 +32,7 @@ can_run = functools.partial(fft.can_run, name='row_dft')
 def forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
 ) -> Tensor:
-    """Depthwise convolution; the result is in channels_last memory."""
+    """Convolve depthwise; the result is in channels_last memory."""
     to_output, from_input, from_kernel = _transforms(
         x, x.shape[3], weight.shape[3], padding[1]
     )
@@ -59,7 +59,7 @@ def grad_input(
     input_size: tuple[int, int],
     padding: tuple[int, int],
 ) -> Tensor:
-    """Gradient of the input; it is in channels_last memory."""
+    """Compute the gradient of the input, in channels_last memory."""
     to_output, from_input, from_kernel = _transforms(
         grad_output, input_size[1], weight.shape[3], padding[1]
     )
@@ -87,7 +87,7 @@ def grad_weight(
     kernel_size: tuple[int, int],
     padding: tuple[int, int],
 ) -> Tensor:
-    """Gradient of the weight."""
+    """Compute the gradient of the weight."""
     to_output, from_input, from_kernel = _transforms(
         x, x.shape[3], kernel_size[1], padding[1]
     )
@@ -107,7 +107,7 @@ def grad_weight(
 
 
 def _transforms(like, width, kernel_width, padding):
-    """The matrices (A, B, G) for one row: ``y = A ((B x) * (G w))``.
+    """Return the matrices (A, B, G) for one row: ``y = A ((B x) * (G w))``.
 
     A complex product is three real ones, (a + ib)(c + id) = p - q + i(r - p - q) with
     p = ac, q = bd, r = (a + b)(c + d); the frequencies 0 and ``period / 2`` are real.
@@ -140,7 +140,7 @@ def _transforms(like, width, kernel_width, padding):
 
 
 def _group_size(x, matrix):
-    """How many images to work on at once."""
+    """Return the number of images to work on at once."""
     _, channels, height, _ = x.shape
     return max(1, GROUP_VALUES // (channels * height * matrix.shape[0]))
 
@@ -150,27 +150,27 @@ def _join(groups):
 
 
 def _transform_rows(x, matrix):
-    """(N, C, H, W) to (N, R * C, 1, H) in channels_last memory."""
+    """Transform (N, C, H, W) to (N, R * C, 1, H) in channels_last memory."""
     rows = x.permute(0, 2, 3, 1).to(matrix.dtype).contiguous()
     rows = torch.matmul(matrix, rows)
     return rows.flatten(2).unsqueeze(1).permute(0, 3, 1, 2)
 
 
 def _transform_images(x, matrix):
-    """(N, C, H, W) to (N, R * C, 1, H) in NCHW memory."""
+    """Transform (N, C, H, W) to (N, R * C, 1, H) in NCHW memory."""
     batch, _, height, width = x.shape
     rows = x.permute(0, 3, 1, 2).to(matrix.dtype).reshape(batch, width, -1)
     return torch.matmul(matrix, rows).view(batch, -1, 1, height)
 
 
 def _transform_kernel(weight, matrix):
-    """(C, 1, h, w) to (R * C, 1, 1, h)."""
+    """Transform (C, 1, h, w) to (R * C, 1, 1, h)."""
     rows = weight[:, 0].permute(2, 0, 1).to(matrix.dtype).flatten(1)
     return torch.matmul(matrix, rows).view(-1, 1, 1, weight.shape[2])
 
 
 def _restore_rows(columns, matrix):
-    """(N, R * C, 1, H) to (N, C, H, W) in channels_last memory."""
+    """Transform (N, R * C, 1, H) to (N, C, H, W) in channels_last memory."""
     batch, _, _, height = columns.shape
     rows = columns.permute(0, 2, 3, 1).reshape(batch, height, matrix.shape[1], -1)
     return torch.matmul(matrix, rows).permute(0, 3, 1, 2)

@@ -14,7 +14,7 @@ def choose_backend(
     padding: tuple[int, int],
     backend: str = 'auto',
 ):
-    """The backend module that runs ``operation`` on tensors such as ``x``.
+    """Return the backend module that runs ``operation`` on tensors such as ``x``.
 
     Args:
         operation: ``'forward'``, ``'grad_input'`` or ``'grad_weight'``.
@@ -41,7 +41,7 @@ def choose_backend(
 
 
 def _listed(operation, x, kernel_size):
-    """The name in ``choices.py``."""
+    """Return the name that ``choices.py`` lists."""
     device, dtype = x.device.type, x.dtype
     if device == 'cpu' and dtype in (torch.float16, torch.bfloat16):
         dtype = torch.float32  # In which all backends compute these there.

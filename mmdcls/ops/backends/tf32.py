@@ -4,7 +4,7 @@ import torch
 
 
 def allows_tf32() -> bool:
-    """Whether PyTorch's settings let cuDNN's convolutions use TF32."""
+    """Tell whether PyTorch's settings let cuDNN's convolutions use TF32."""
     conv = getattr(torch.backends.cudnn, 'conv', None)
     if conv is None:  # PyTorch 2.8
         return torch.backends.cudnn.allow_tf32

@@ -34,7 +34,7 @@ def can_run(
     padding: tuple[int, int],
     raise_error: bool = False,
 ) -> bool:
-    """Whether ``operation`` can run here.
+    """Tell whether ``operation`` can run here.
 
     Triton must be installed and ``x`` on a CUDA device with tensor cores (compute
     capability 8.0); with ``TRITON_INTERPRET=1`` in the environment, Triton's

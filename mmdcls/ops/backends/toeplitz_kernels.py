@@ -44,7 +44,7 @@ def table_kernel(
     OFFSET: tl.constexpr, SPAN: tl.constexpr, COLUMNS_FIRST: tl.constexpr,
     FLIP: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """16 x 16 entries of the table for one row of taps of one channel."""
+    """Write 16 x 16 entries of the table for one row of taps of one channel."""
     row = (tl.program_id(0) // (SPAN // TILE)).to(tl.int64)
     index = tl.arange(0, TILE * TILE)
     u = (tl.program_id(0) % (SPAN // TILE)) * TILE + index // TILE
@@ -69,7 +69,7 @@ def correlate_kernel(
     HAS_BIAS: tl.constexpr, UPCAST: tl.constexpr, BLOCK_M: tl.constexpr,
     BLOCK_H: tl.constexpr, BLOCK_K: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """A tile of BLOCK_M blocks of BLOCK_H rows x 16 columns of one channel."""
+    """Compute a tile of BLOCK_M blocks of BLOCK_H rows x 16 columns of one channel."""
     # Tells how wide loads and stores may be.
     width = width // ALIGN * ALIGN
     out_width = out_width // OUT_ALIGN * OUT_ALIGN
@@ -157,7 +157,7 @@ def sum_kernel(
     BLOCK_H: tl.constexpr, BLOCK_R: tl.constexpr, TAPS: tl.constexpr,
     TILE: tl.constexpr,
 ):  # fmt: skip
-    """``out[split, c, t, s, j]``: the gradient of ``B_t``, summed along diagonals.
+    """Sum the gradient of ``B_t`` along diagonals, to ``out[split, c, t, s, j]``.
 
     P[(t, u), (s, w)] is the sum over (m, n) of
     X[n, BLOCK_H * m + t - padding, u] * G[n, BLOCK_H * m + s, w]; a split has its part
@@ -310,7 +310,7 @@ def launch_sum(
     *,
     blocks: tuple[int, int, int, int, int] = SUM_BLOCKS,
 ) -> Tensor:
-    """Parts of the gradient of the weight.
+    """Compute parts of the gradient of the weight.
 
     Args:
         x: Maps, dense (N, C, H, W).
@@ -363,11 +363,12 @@ def launch_sum(
 def window(
     width: int, tap_columns: int, padding: int, out_width: int
 ) -> tuple[int, int, int]:
-    """The input columns that a tile of output columns reads.
+    """Return the input columns that a tile of output columns reads.
 
     Returns:
-        How far before the tile they begin, how many they are, and which of them, less
-        the output column, meets tap column 0.
+        The number of columns before the tile at which they begin, the number of
+        columns, and the one among them, less the output column, that meets tap column
+        0.
     """
     tile = TILE.value
     if width <= tile and out_width <= tile:
@@ -378,5 +379,5 @@ def window(
 
 
 def alignment(width: int, dtype: torch.dtype) -> int:
-    """Values, up to 16 bytes of them, of which every row holds a whole number."""
+    """Return how many values, up to 16 bytes, every row holds a whole number of."""
     return math.gcd(width, 16 // dtype.itemsize)

@@ -31,7 +31,7 @@ def can_run(
     padding: tuple[int, int],
     raise_error: bool = False,
 ) -> bool:
-    """Whether ``operation`` can run here.
+    """Tell whether ``operation`` can run here.
 
     Triton must be installed and ``x`` on a CUDA device; with ``TRITON_INTERPRET=1`` in
     the environment, Triton's interpreter takes CPU tensors instead.
@@ -84,7 +84,7 @@ forward, grad_input, grad_weight = make_operations(correlate, correlate_sum)
 
 
 def split(batch: int, rows: int, parts: int) -> tuple[int, int]:
-    """Images and rows of each of about ``parts`` equal parts of a batch.
+    """Return images and rows of each of about ``parts`` equal parts of a batch.
 
     Whole images as long as there are enough of them, else rows of one image.
     """
@@ -94,5 +94,5 @@ def split(batch: int, rows: int, parts: int) -> tuple[int, int]:
 
 
 def _channels_last(x):
-    """(N, C, H, W) in any format to a dense (N, H, W, C)."""
+    """Lay (N, C, H, W) in any format out as a dense (N, H, W, C)."""
     return x.permute(0, 2, 3, 1).contiguous()

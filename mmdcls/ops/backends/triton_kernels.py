@@ -29,7 +29,7 @@ def correlate_kernel(
     TAPS_PER_IMAGE: tl.constexpr, FLIP: tl.constexpr, HAS_BIAS: tl.constexpr,
     DTYPE: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Four rows x BLOCK_W columns of outputs of BLOCK_C channels.
+    """Compute four rows x BLOCK_W columns of outputs of BLOCK_C channels.
 
     Summed are the products with ``rows_per_program`` input rows of
     ``images_per_program`` images.
@@ -145,8 +145,9 @@ def launch(
             of ``images_per_program`` images, whose products are summed.
         padding: Zeros on either side, (rows, columns), or negative.
         flip: Turn the taps by half a turn.
-        images_per_program: How many images are summed.
-        rows_per_program: How many input rows; None takes all of an image.
+        images_per_program: The number of images that a program sums.
+        rows_per_program: The number of input rows that it sums; None stands for all of
+            an image.
         blocks: Columns and channels of a program, and its number of warps.
     """
     if out.numel() == 0:

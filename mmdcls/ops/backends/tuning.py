@@ -57,7 +57,7 @@ Measure = Callable[[str, Tensor, tuple[int, int], tuple[int, int]], dict[str, fl
 def choose(
     operation: str, x: Tensor, kernel_size: tuple[int, int], padding: tuple[int, int]
 ) -> str | None:
-    """The fastest backend on the GPU of ``x``; arguments as in ``choose_backend``.
+    """Return the fastest backend on the GPU of ``x``, measured if it is not known.
 
     Returns:
         Its name, or None off a GPU and wherever the module's docstring says so.
@@ -104,7 +104,7 @@ class Tuner:
         padding: tuple[int, int],
         known_only: bool = False,
     ) -> str | None:
-        """The fastest backend, measured now if it is not known, else None."""
+        """Return the fastest backend, measured now if it is not known, or None."""
         key = bucket(operation, x, kernel_size)
         with self._lock:
             if key not in self.results and not known_only:
@@ -130,13 +130,13 @@ class Tuner:
 
 
 def fastest(times: dict[str, float]) -> str:
-    """The name to choose: ``'aten'`` unless another one is clearly faster."""
+    """Return the name to choose: ``'aten'`` unless another one is clearly faster."""
     best = min(times, key=lambda name: times[name])
     return best if times[best] < MARGIN * times['aten'] else 'aten'
 
 
 def bucket(operation: str, x: Tensor, kernel_size: tuple[int, int]) -> str:
-    """What has one result: an operation on tensors alike in kind and about in size."""
+    """Return the key of one result: of an operation on tensors of about one size."""
     dtype = str(x.dtype).removeprefix('torch.')
     if x.dtype == torch.float32 and allows_tf32():
         dtype = 'tf32'
@@ -153,7 +153,7 @@ def bucket(operation: str, x: Tensor, kernel_size: tuple[int, int]) -> str:
 
 
 def nearest(size: Sequence[int], candidates: Sequence[int]) -> int:
-    """The candidate whose square is nearest in ratio to the area ``size``."""
+    """Return the candidate whose square is nearest in ratio to the area ``size``."""
     area = size[0] * size[1]
     for smaller, larger in zip(candidates, candidates[1:], strict=False):
         if area <= smaller * larger:
@@ -162,7 +162,7 @@ def nearest(size: Sequence[int], candidates: Sequence[int]) -> int:
 
 
 def time_on_gpu(function: Callable[[], object], repetitions: int = 5) -> float:
-    """Median milliseconds of a call on the current stream, after one to warm up."""
+    """Measure the median milliseconds of a call on this stream, after one before."""
     function()
     events = [torch.cuda.Event(enable_timing=True) for _ in range(repetitions + 1)]
     events[0].record()
@@ -182,7 +182,7 @@ def measure(
     padding: tuple[int, int],
     timer: Callable[[Callable[[], object]], float] = time_on_gpu,
 ) -> dict[str, float]:
-    """Milliseconds of each candidate on random tensors shaped and laid out as ``x``.
+    """Measure milliseconds of each candidate on random tensors shaped as ``x``.
 
     A candidate that raises, or whose result is not that of PyTorch's own convolution,
     is left out, and a line is logged.
@@ -217,7 +217,7 @@ def measure(
 def make_arguments(
     operation: str, x: Tensor, kernel_size: tuple[int, int], padding: tuple[int, int]
 ) -> tuple:
-    """Random arguments of a backend's ``operation`` on tensors such as ``x``."""
+    """Make random arguments of a backend's ``operation`` on tensors such as ``x``."""
     # A generator of its own: the numbers of a training stay what they are.
     generator = torch.Generator(x.device).manual_seed(0)
 
@@ -246,7 +246,7 @@ def make_arguments(
 
 @functools.lru_cache
 def cache_file(device: torch.device) -> Path:
-    """The file for one GPU and the software of this process."""
+    """Return the file of results for one GPU and this process's software."""
     try:
         from triton import __version__ as triton
     except ImportError:
@@ -263,7 +263,7 @@ def cache_file(device: torch.device) -> Path:
 
 
 def _code_digest():
-    """Changes with the code of the backends."""
+    """Digest the code of the backends."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob('*.py')):
         digest.update(path.read_bytes())
@@ -276,7 +276,7 @@ def _tuner(path):
 
 
 def _read(path, quiet=False):
-    """The results in a file; none, and a line, if it holds something else."""
+    """Read the results in a file; where it holds something else, warn and give none."""
     try:
         results = json.loads(path.read_text())
         if not isinstance(results, dict):

@@ -23,11 +23,12 @@ _SUM = (
 def launches(
     x: Tensor, kernel_size: int
 ) -> Iterator[tuple[str, tuple[int, ...], Callable[[], object]]]:
-    """Each kernel's name, blocks, and a function that launches it on ``x``.
+    """Yield each kernel's name, blocks, and a function that launches it on ``x``.
 
     Args:
         x: Maps, (N, C, H, W); their format does not count.
-        kernel_size: Of the square kernel, which is cut to what the maps can meet.
+        kernel_size: The size of the square kernel, which is cut to what the maps can
+            meet.
     """
     from mmdcls.ops.backends import toeplitz_kernels, triton_kernels
 

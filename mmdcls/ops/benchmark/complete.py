@@ -20,10 +20,10 @@ def write_complete_report(settings: Settings, out: str, minutes: float) -> bool:
     A section that fails says so, and those after it run.
 
     Args:
-        settings: What to time, and how.
+        settings: The settings of what is timed, and how.
         out: Path of the report without its suffix.
-        minutes: How long it may take; what they do not suffice for is left out, and the
-            report says so.
+        minutes: The time that it may take; what this does not suffice for is left out,
+            and the report says so.
 
     Returns:
         Whether nothing has failed.
@@ -64,7 +64,7 @@ def _write(out, report):
 
 
 def to_markdown(report: dict) -> str:
-    """The report as Markdown tables."""
+    """Format the report as Markdown tables."""
     parts = ['# DCLS operators\n', markdown_facts(report['facts'])]
     for section in report['sections']:
         parts.append(f'## {section["title"]}\n')

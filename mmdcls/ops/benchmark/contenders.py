@@ -1,4 +1,7 @@
-"""What the benchmark times: a DCLS layer, the released one, and their steps."""
+"""The contenders, which are what the benchmark times against each other.
+
+They are a DCLS layer, the layer of the released package, and steps of both.
+"""
 
 import functools
 from collections.abc import Callable
@@ -24,7 +27,7 @@ class DCLSLayer(nn.Module):
         channels: Number of channels.
         kernel_size: Dilated kernel size, rows and columns alike.
         kernel_count: Elements per channel.
-        interpolation: As in ``mmdcls.ops.construct_kernel``.
+        interpolation: The interpolation, as in ``mmdcls.ops.construct_kernel``.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class DCLSLayer(nn.Module):
         )
 
     def construct_kernel(self) -> torch.Tensor:
-        """The dense kernel, (channels, 1, rows, columns)."""
+        """Return the dense kernel, (channels, 1, rows, columns)."""
         return construct_kernel(
             self.weight,
             self.positions,
@@ -69,7 +72,7 @@ class DCLSLayer(nn.Module):
 
 
 def released_layer(layer: DCLSLayer) -> nn.Module:
-    """The released package's layer with the parameters of ``layer``."""
+    """Make the released package's layer with the parameters of ``layer``."""
     channels, _, count = layer.weight.shape
     size = layer.kernel_size[0]
     released = ReleasedDcls2d(
@@ -95,7 +98,7 @@ def released_layer(layer: DCLSLayer) -> nn.Module:
 
 
 def inference(module: nn.Module, *inputs: torch.Tensor) -> Callable[[], object]:
-    """A function that runs ``module`` without autograd."""
+    """Return a function that runs ``module`` without autograd."""
 
     def run():
         with torch.no_grad():
@@ -107,7 +110,7 @@ def inference(module: nn.Module, *inputs: torch.Tensor) -> Callable[[], object]:
 def train_step(
     module: nn.Module, x: torch.Tensor, grad_output: torch.Tensor
 ) -> Callable[[], object]:
-    """A function that runs ``module`` forward and backward, for all gradients."""
+    """Return a function that runs ``module`` forward and back, for all gradients."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     x = x.detach().requires_grad_()
 
@@ -118,7 +121,7 @@ def train_step(
 
 
 def construction_step(layer: Any, grad_kernel: torch.Tensor) -> Callable[[], object]:
-    """A function that builds the kernel of a layer of either kind and all gradients."""
+    """Return a function that builds a layer's kernel and all of its gradients."""
     if isinstance(layer, DCLSLayer):
         sources: tuple = layer.weight, layer.positions, layer.sigma
         construct: Callable = layer.construct_kernel

@@ -32,7 +32,7 @@ class Settings:
     """What the benchmark times, and how.
 
     Attributes:
-        device: Where everything runs.
+        device: The device that everything runs on.
         dtype: Data type of the maps and of the plain layers.
         batch_sizes: Numbers of images; the first one where one is enough.
         repetitions: Number of times that each contender gets its turn.
@@ -72,7 +72,7 @@ class Rates:
 
 
 def tolerance(dtype: torch.dtype, device: torch.device) -> float:
-    """Largest difference from a result in float64, relative to its largest value."""
+    """Return the largest accepted difference from float64, relative to its largest."""
     if dtype == torch.float32 and device.type == 'cuda' and allows_tf32():
         return 2e-2
     return {torch.float64: 1e-9, torch.float32: 1e-4}.get(dtype, 2e-2)

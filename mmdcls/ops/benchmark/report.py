@@ -10,10 +10,10 @@ _LIMITS = {
 
 
 def to_markdown(report: dict, kernel_size: int, kernel_count: int) -> str:
-    """The report as Markdown tables.
+    """Format the report as Markdown tables.
 
     Args:
-        report: What the benchmark writes as JSON.
+        report: The report, as the benchmark writes it as JSON.
         kernel_size: Dilated kernel size of the layers.
         kernel_count: Their number of elements.
     """

@@ -38,7 +38,7 @@ _MODELS = {'ImageNet': (64, 56, 56), 'UperNet': (2, 128, 128), 'Cascade': (1, 20
 
 
 def parity(settings: Settings) -> Rows:
-    """Every backend against PyTorch's convolution in float64."""
+    """Compare every backend with PyTorch's convolution in float64."""
     for dtype in settings.dtypes:
         for name in tuning.CANDIDATES:
             for operation in OPERATIONS:
@@ -80,7 +80,7 @@ def _parity_row(name, operation, dtype, device):
 
 
 def construction_parity(settings: Settings) -> Rows:
-    """Kernels and gradients against the same in float64."""
+    """Compare kernels and gradients with the same in float64."""
     for interpolation in INTERPOLATIONS:
         layer = DCLSLayer(8, layers.KERNEL_SIZE, 34, interpolation).to(settings.device)
         results = []
@@ -104,7 +104,7 @@ def construction_parity(settings: Settings) -> Rows:
 
 
 def backend_times(settings: Settings) -> Rows:
-    """Every backend that ``auto`` chooses from, and its choice."""
+    """Time every backend that ``auto`` chooses from, and name its choice."""
     size = layers.KERNEL_SIZE
     for model, (batch, height, width) in _MODELS.items():
         for dtype in settings.dtypes:
@@ -138,7 +138,7 @@ def backend_times(settings: Settings) -> Rows:
 
 
 def layer_times(settings: Settings) -> Rows:
-    """A DCLS layer against the 7x7 one, inference and training."""
+    """Time a DCLS layer against the 7x7 one, in inference and training."""
     for dtype in settings.dtypes:
         one = replace(settings, dtype=dtype)
         for row in layers.time_layers(one, layers.measure_rates(one)):
@@ -151,7 +151,7 @@ def layer_times(settings: Settings) -> Rows:
 
 
 def graph_times(settings: Settings) -> Rows:
-    """The same layers from a CUDA graph."""
+    """Time the same layers from a CUDA graph."""
     for channels, size in settings.stages:
         for dtype in settings.dtypes[:1]:
             for mode in ('inference', 'train'):
@@ -172,7 +172,7 @@ def graph_times(settings: Settings) -> Rows:
 
 
 def peak_memories(settings: Settings) -> Rows:
-    """Peak memory of a layer beyond what there is before."""
+    """Measure the peak memory of a layer beyond what there is before."""
     for channels, size in settings.stages:
         for mode in ('inference', 'train'):
             row = {'stage': f'{channels}x{size}x{size}', 'mode': mode}
@@ -185,13 +185,13 @@ def peak_memories(settings: Settings) -> Rows:
 
 
 def construction_times(settings: Settings) -> Rows:
-    """Building kernels, forward and backward."""
+    """Time the building of kernels, forward and backward."""
     for row in layers.time_construction(settings):
         yield row | {key: f'{row[key]:.3f}' for key in ('ms', 'peak_mb')}
 
 
 def block_times(settings: Settings) -> Rows:
-    """The Triton kernels with other blocks than theirs."""
+    """Time the Triton kernels with other blocks than theirs."""
     for channels, size in settings.stages:
         for dtype in settings.dtypes:
             x = torch.randn(
@@ -225,7 +225,7 @@ SECTIONS: dict[str, tuple[Callable[[Settings], Rows], bool]] = {
 
 
 def _steps(channels, size, dtype, mode, settings):
-    """A step of the DCLS layer and of the 7x7 one, on channels_last maps."""
+    """Return a step of the DCLS layer and of the 7x7 one, on channels_last maps."""
     x = torch.randn(
         settings.batch_sizes[0], channels, size, size, device=settings.device
     )

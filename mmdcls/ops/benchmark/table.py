@@ -14,7 +14,7 @@ from .timing import interleaved
 
 
 def tune(settings: Settings) -> dict[str, dict[int, list[str]]]:
-    """The fastest backend per operation, kernel size and map size.
+    """Measure the fastest backend per operation, kernel size and map size.
 
     Times count relative to those of 'aten', so that each batch size has the same say.
     """
@@ -47,7 +47,7 @@ def tune(settings: Settings) -> dict[str, dict[int, list[str]]]:
 def time_backends(
     shape: tuple[int, ...], kernel_size: int, settings: Settings
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds of each operation on each backend that can run it."""
+    """Measure milliseconds of each operation on each backend that can run it."""
     # Taps beyond the map are cut by depthwise_conv2d before a backend sees them.
     k = min(kernel_size, 2 * shape[2] - 1)
     size, padding = (k, k), (k // 2, k // 2)

@@ -11,7 +11,7 @@ import torch
 
 
 def describe_device(device: torch.device) -> dict:
-    """What timings depend on: the device, its threads and the version of PyTorch."""
+    """Return what timings depend on: device, threads and version of PyTorch."""
     facts: dict[str, object] = {}
     if device.type == 'cuda':
         facts['device'] = torch.cuda.get_device_name(device)
@@ -28,7 +28,7 @@ def interleaved(
     repetitions: int,
     device: torch.device,
 ) -> dict[str, float]:
-    """The median time of each contender in ms; they take turns.
+    """Measure the median time of each contender in ms, while they take turns.
 
     A turn starts with a call that is not timed: a contender would pay for the caches
     and the memory that the one before it has left otherwise.
@@ -52,7 +52,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Bytes per second read and written by a large copy."""
+    """Measure the bytes per second that a large copy reads and writes."""
     source = torch.empty(2**28, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     times = interleaved({'copy': lambda: target.copy_(source)}, 20, device)
@@ -69,7 +69,7 @@ def product_rate(dtype: torch.dtype) -> float:
 
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> int:
-    """Bytes that ``function`` adds to the tensors' memory at its peak."""
+    """Measure the bytes that ``function`` adds to the tensors' memory at its peak."""
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
