@@ -62,8 +62,8 @@ def refusal(
         found = f'is of version {version}' if version else 'is not installed'
         return MissingPackageError(
             f"backend {backend!r} needs the package 'triton' "
-            f'{".".join(map(str, OLDEST_TRITON))} or later, which comes with PyTorch 2.8 '
-            f'and later; triton {found}.'
+            f'{".".join(map(str, OLDEST_TRITON))} or later, as PyTorch 2.8 and later '
+            f'bring it; triton {found}.'
         )
     if x.device.type != device:
         return ArgumentError(
