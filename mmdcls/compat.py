@@ -108,3 +108,11 @@ def without_autocast(device_type: str) -> AbstractContextManager:
     if has_autocast(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
+
+
+def allows_tf32() -> bool:
+    """Tell whether PyTorch's settings let cuDNN's convolutions use TF32."""
+    conv = getattr(torch.backends.cudnn, 'conv', None)
+    if conv is None:  # PyTorch 2.8 and earlier.
+        return torch.backends.cudnn.allow_tf32
+    return conv.fp32_precision == 'tf32'

@@ -6,17 +6,18 @@ WordNet ids, or by the classes of a data set of one's own.
 
 from __future__ import annotations
 
+import functools
+import importlib.resources
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 
-from mmdcls.errors import MmdclsError
+from mmdcls.errors import MissingPackageError, MmdclsError
 from mmdcls.files import list_images
 from mmdcls.registry import DATASETS
 
 from .corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
-from .wordnet_ids import read_wordnet_ids
 
 CBAR_SEVERITIES = {
     'blue_noise_sample': (0.8, 1.6, 2.4, 4.0, 5.6),
@@ -34,6 +35,26 @@ CBAR_SEVERITIES = {
 names the folders of severities 1 to 5 by."""
 
 CBAR_CORRUPTIONS = tuple(CBAR_SEVERITIES)
+
+
+@functools.cache
+def read_wordnet_ids(name: str = 'imagenet') -> tuple[str, ...]:
+    """Read a list of WordNet ids, in the order of a 1000-class model's outputs.
+
+    Args:
+        name: ``'imagenet'`` (1000 classes), ``'imagenet_a'`` or ``'imagenet_r'`` (200).
+
+    Raises:
+        MissingPackageError: If timm is not installed.
+    """
+    try:
+        folder = importlib.resources.files('timm.data') / '_info'
+    except ImportError as error:
+        raise MissingPackageError(
+            'The class lists of ImageNet need the package timm: pip install '
+            f'mmdcls[robustness] ({error}).'
+        ) from error
+    return tuple((folder / f'{name}_synsets.txt').read_text().split())
 
 
 class ImageFolderError(MmdclsError, ValueError):

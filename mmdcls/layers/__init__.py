@@ -1,5 +1,6 @@
 """Convolution layers whose kernel elements have learnable positions."""
 
+from .arguments import position_limits
 from .base import DCLSConvNd, iter_dcls_layers, named_dcls_layers
 from .conv import (
     DCLSConv1d,
@@ -11,7 +12,6 @@ from .conv import (
 )
 from .convert import convert_to_dcls, convert_to_plain
 from .input_channels import input_channels
-from .limits import position_limits
 from .repulsive_loss import repulsive_loss
 from .together import can_build_together, construct_kernels
 from .training import clamp_positions, keep_position_rates, position_param_groups

@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable, Sequence
 from numbers import Integral
 
+from torch import Tensor
+
 from mmdcls.errors import ArgumentError
 
 PADDING_MODES = ('zeros', 'reflect', 'replicate', 'circular')
@@ -102,3 +104,17 @@ def size_keeping_padding(
                 f'{extent - 2 * padding[axis]}'
             )
     return tuple(result)
+
+
+def position_limits(positions: Tensor, dilated_kernel_size: Sequence[int]) -> Tensor:
+    """Return the largest absolute positions on the kernel, ``size // 2``, in pixels.
+
+    Args:
+        positions: ``(d, ...)``; the limits have its dtype and device.
+        dilated_kernel_size: The ``d`` sizes of the kernel.
+
+    Returns:
+        ``(d, 1, ...)``, with as many axes as ``positions``.
+    """
+    limits = positions.new_tensor([size // 2 for size in dilated_kernel_size])
+    return limits.view(-1, *[1] * (positions.ndim - 1))

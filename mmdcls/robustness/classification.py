@@ -11,9 +11,8 @@ from mmengine.config import Config, ConfigDict
 
 from mmdcls.datasets import imagenet_variants as variants
 from mmdcls.datasets.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
-from mmdcls.datasets.imagenet_variants import class_folders
+from mmdcls.datasets.imagenet_variants import class_folders, read_wordnet_ids
 from mmdcls.datasets.loading import DEFAULT_LOADING, find_loading, transform_name
-from mmdcls.datasets.wordnet_ids import read_wordnet_ids
 from mmdcls.errors import ConfigError
 
 from .cells import Cell

@@ -16,8 +16,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from mmdcls.datasets.corrupt_imagenet import Making, corrupt_imagenet
 from mmdcls.datasets.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
-from mmdcls.datasets.imagenet_variants import CBAR_SEVERITIES
-from mmdcls.datasets.wordnet_ids import read_wordnet_ids
+from mmdcls.datasets.imagenet_variants import CBAR_SEVERITIES, read_wordnet_ids
 from mmdcls.errors import ArgumentError
 from mmdcls.files import list_images, refuse_overwriting
 

@@ -17,8 +17,11 @@ from mmdcls.datasets import (
     ImageNetVal,
 )
 from mmdcls.datasets.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
-from mmdcls.datasets.imagenet_variants import CBAR_SEVERITIES, ImageFolderError
-from mmdcls.datasets.wordnet_ids import read_wordnet_ids
+from mmdcls.datasets.imagenet_variants import (
+    CBAR_SEVERITIES,
+    ImageFolderError,
+    read_wordnet_ids,
+)
 from mmdcls.evaluation import MaskedAccuracy
 
 CLASSES = ('n01440764', 'n01443537', 'n02124075')

@@ -8,7 +8,7 @@ not.
 import torch
 from torch import Tensor
 
-from mmdcls.compat import custom_op
+from mmdcls.compat import allows_tf32, custom_op
 from mmdcls.errors import ArgumentError
 
 from .correlation import (
@@ -19,7 +19,6 @@ from .correlation import (
 )
 from .gpu import is_interpreted, refusal
 from .layout import format_of
-from .tf32 import allows_tf32
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 

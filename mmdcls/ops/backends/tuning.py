@@ -28,12 +28,11 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from mmdcls.compat import OutOfMemoryError, is_compiling, without_autocast
+from mmdcls.compat import OutOfMemoryError, allows_tf32, is_compiling, without_autocast
 from mmdcls.files import cache_folder, write_json
 
 from . import BACKENDS
 from .layout import format_of, is_channels_last
-from .tf32 import allows_tf32
 
 _DEVICE_TYPE = 'cuda'
 CANDIDATES = ('aten', 'aten_relaid', 'triton', 'toeplitz')

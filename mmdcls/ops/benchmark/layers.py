@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmdcls.ops.backends.tf32 import allows_tf32
+from mmdcls.compat import allows_tf32
 from mmdcls.ops.kernel import INTERPOLATIONS
 
 from .contenders import (

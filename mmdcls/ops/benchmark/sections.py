@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from mmdcls.compat import allows_tf32
 from mmdcls.errors import MmdclsError
 from mmdcls.ops.backends import BACKENDS, OPERATIONS, tuning
-from mmdcls.ops.backends.tf32 import allows_tf32
 from mmdcls.ops.kernel import INTERPOLATIONS
 
 from . import blocks, layers
