@@ -52,7 +52,8 @@ test-fast: lint  ## lint, then the tests that take seconds
 	@$(PYTEST) -m 'not slow'
 
 # On another PyTorch: what needs no compiled MMCV. Pins hold but for what depends on
-# PyTorch, which is left to the resolver; PyTorch 2.1 and 2.2 need NumPy 1.
+# PyTorch, which is left to the resolver. PyTorch 2.1 and 2.2 need NumPy 1, and the
+# interpreter of the Triton of 2.8 needs NumPy below 2.3.
 TORCH ?= 2.1.2
 TORCH_VENV := .venv-torch$(TORCH)
 TORCH_STAMP := $(TORCH_VENV)/.stamp
@@ -73,7 +74,8 @@ $(TORCH_STAMP): $(LOCK) $(MM_FILES) $(REQUIREMENTS)
 	@grep -hv '^-c ' requirements/mminstall.txt $(REQUIREMENTS) \
 	  | $(TORCH_VENV)/bin/uv pip install --quiet --python $(TORCH_VENV)/bin/python \
 	    -c $(TORCH_VENV)/constraints.txt -r - torch==$(TORCH) torchvision 'setuptools<81' \
-	    mmcv-lite==$(MMCV) $(if $(filter 2.1.% 2.2.%,$(TORCH)),'numpy<2') $(call or_fail,\
+	    mmcv-lite==$(MMCV) $(if $(filter 2.1.% 2.2.%,$(TORCH)),'numpy<2') \
+	    $(if $(filter 2.8.%,$(TORCH)),'numpy<2.3') $(call or_fail,\
 	  could not install PyTorch $(TORCH) for $(PYTHON): see the message above.)
 	@touch $@
 

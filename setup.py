@@ -50,6 +50,7 @@ EXTRAS_REQUIRE = {
         'dcls>=0.1.1',
         'hypothesis>=6.100',
         'mypy>=1.19',
+        'openmim>=0.3.9',
         'pre-commit>=4',
         'pytest>=8',
         'pytest-timeout>=2.3',
@@ -64,7 +65,7 @@ EXTRAS_REQUIRE['all'] = [
 ]
 
 # Where OpenMMLab's `mim` looks for a package's configs, tools and model index.
-MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
+MIM_ENTRIES = ('configs', 'tools', 'model-index.yml', 'dataset-index.yml')
 
 
 def add_mim_entries(mim_folder: Path, *, link: bool) -> None:
