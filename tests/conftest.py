@@ -6,6 +6,7 @@ OpenMMLab's packages.
 
 import importlib.metadata
 import shutil
+import sys
 
 import pytest
 
@@ -42,6 +43,18 @@ def lacks_compiled_operators(error):
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory():
+    """Have new memory hold NaN, so that what is read before it is written shows."""
+    torch = sys.modules.get('torch')
+    if torch is None:
+        yield
+        return
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope='session')

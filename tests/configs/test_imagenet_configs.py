@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-import yaml
 from helpers.engine_runs import Images, SmallModel, run
 from helpers.tool_runs import assert_runs
 from mmengine.config import Config
@@ -86,34 +85,6 @@ def test_every_config_is_a_row_of_the_tables():
     assert sorted(OURS) == sorted(path.stem for path in FOLDER.glob('*.py'))
     # All rows but SLaK's and RepLKNet's, which mmdcls and mmpretrain do not have.
     assert len(ROWS) == 6 + 15 - 4
-
-
-def test_metafile_holds_what_get_flops_counts_and_no_score():
-    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
-    assert 'configs/imagenet/metafile.yml' in index['Import']
-    models = yaml.safe_load((FOLDER / 'metafile.yml').read_text())['Models']
-    assert sorted(model['Name'] for model in models) == sorted(OURS)
-    for model in models:
-        assert model['Config'] == f'configs/imagenet/{model["Name"]}.py'
-        assert 'Results' not in model and 'Weights' not in model
-        complexity = count(model['Name'])
-        assert model['Metadata'] == dict(
-            FLOPs=complexity.flops, Parameters=complexity.parameters
-        )
-
-
-def test_docs_hold_what_get_flops_counts_beside_what_the_paper_prints():
-    lines = (ROOT / 'docs/classification.md').read_text().splitlines()
-    cells = [[cell.strip(' `') for cell in line.split('|')[1:-1]] for line in lines]
-    rows = {row[1]: row[2:] for row in cells if len(row) == 6 and '.py' in row[1]}
-    printed = {Path(row.config).name: row.printed for row in ROWS}
-    assert sorted(rows) == sorted(f'{name}.py' for name in OURS)
-    for name, row in rows.items():
-        complexity = count(Path(name).stem)
-        values = complexity.parameters / 1e6, complexity.flops / 1e9
-        assert (row[0], row[2]) == tuple(f'{value:.1f}' for value in values), name
-        paper = printed[name]['parameters'], printed[name]['flops']
-        assert (row[1], row[3]) == paper, name
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
 import itertools
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from helpers.tolerances import assert_close
-from helpers.triton_runs import run_cases
-from helpers.versions import needs_compile, needs_triton
+from helpers.versions import needs_compile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -371,11 +369,6 @@ def test_ops_need_torch_only():
         [sys.executable, '-c', code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == '[]'
-
-
-@needs_triton
-def test_kernels_built_in_one_launch():
-    run_cases(Path(__file__).with_name('fused_construction_cases.py'))
 
 
 @pytest.mark.parametrize('interpolation', INTERPOLATIONS)

@@ -5,17 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.triton_runs import run_cases, run_python
+from helpers.triton_runs import run_python
 from helpers.versions import needs_triton
 
 from mmdcls.ops.backends.gpu import triton_version
 
 FOLDER = Path(__file__).parent
 pytestmark = needs_triton
-
-
-def test_triton_cases():
-    run_cases(FOLDER / 'triton_cases.py')
 
 
 needs_the_pinned_triton = pytest.mark.skipif(

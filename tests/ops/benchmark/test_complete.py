@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.triton_runs import run_cases
-from helpers.versions import needs_triton
 
 from mmdcls.ops import backends
 from mmdcls.ops.benchmark import __main__ as benchmark
@@ -81,8 +79,3 @@ def test_time_that_is_up_is_told(tmp_path):
     status, content, markdown = report(tmp_path, '--minutes', '0')
     assert status == 0
     assert 'Cut after 0 rows: the time was up.' in markdown
-
-
-@needs_triton
-def test_sections_that_need_a_gpu():
-    run_cases(Path(__file__).with_name('gpu_section_cases.py'))

@@ -1,15 +1,18 @@
-"""The Triton backends' parity: ``test_triton.py`` runs this file in a process."""
+"""The Triton backends compute what PyTorch does."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers.tolerances import assert_close
+from helpers.versions import needs_triton
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmdcls.ops.backends import BACKENDS, toeplitz, triton
 from mmdcls.ops.backends.layout import format_of
 from mmdcls.ops.depthwise import depthwise_conv2d
+
+pytestmark = [needs_triton, pytest.mark.triton]
 
 # A CUDA device, or the CPU through Triton's interpreter.
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -18,14 +21,6 @@ DTYPES = {
     name: [str(dtype).removeprefix('torch.') for dtype in BACKENDS[name].DTYPES]
     for name in ('triton', 'toeplitz')
 }
-
-
-@pytest.fixture(autouse=True)
-def poisoned_memory():
-    """Uninitialised memory holds NaN."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def check_parity(backend, shape, kernel_size, padding, dtype, memory_format):

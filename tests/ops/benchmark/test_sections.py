@@ -1,13 +1,16 @@
-"""Sections that need a GPU, in Triton's interpreter: ``test_complete.py`` runs this."""
+"""Sections of the complete report that need a GPU."""
 
 import contextlib
 from dataclasses import replace
 
 import pytest
 import torch
+from helpers.versions import needs_triton
 
 from mmdcls.ops.backends import tuning
 from mmdcls.ops.benchmark import layers, sections
+
+pytestmark = [needs_triton, pytest.mark.triton]
 
 
 @pytest.fixture

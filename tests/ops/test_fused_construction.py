@@ -1,14 +1,17 @@
-"""Kernels built in one launch: ``test_kernel.py`` runs this file in a process."""
+"""Kernels built in one launch."""
 
 import pytest
 import torch
 from helpers.tolerances import assert_close
+from helpers.versions import needs_triton
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmdcls.ops import construct_kernel, kernel
 from mmdcls.ops.fused_construction import construct, construct_backward
 from mmdcls.ops.kernel import INTERPOLATIONS
+
+pytestmark = [needs_triton, pytest.mark.triton]
 
 # A CUDA device, or the CPU through Triton's interpreter.
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
