@@ -115,6 +115,11 @@ def position_limits(positions: Tensor, dilated_kernel_size: Sequence[int]) -> Te
 
     Returns:
         ``(d, 1, ...)``, with as many axes as ``positions``.
+
+    Example:
+        >>> import torch
+        >>> position_limits(torch.zeros(2, 1, 3), (17, 9)).flatten()
+        tensor([8., 4.])
     """
     limits = positions.new_tensor([size // 2 for size in dilated_kernel_size])
     return limits.view(-1, *[1] * (positions.ndim - 1))

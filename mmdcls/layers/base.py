@@ -389,6 +389,12 @@ def named_dcls_layers(model: nn.Module) -> Iterator[tuple[str, DCLSConvNd]]:
     """Go through the layers of :func:`iter_dcls_layers` with their names in ``model``.
 
     A layer that stands in several places has the first one's name.
+
+    Example:
+        >>> from mmdcls.layers import DCLSConv2d
+        >>> model = nn.Sequential(nn.ReLU(), DCLSConv2d(2, 2, 3, 5))
+        >>> [name for name, _ in named_dcls_layers(model)]
+        ['1']
     """
     for name, module in model.named_modules():
         if isinstance(module, DCLSConvNd) and not module.deploy:

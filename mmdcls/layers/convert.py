@@ -64,6 +64,14 @@ def convert_to_dcls(
     Raises:
         ArgumentError: Nothing is selected; sizes, counts or names do not fit, the
             message names the convolution.
+
+    Example:
+        >>> from torch import nn
+        >>> depthwise = nn.Conv2d(8, 8, 7, padding=3, groups=8)
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), depthwise)
+        >>> _ = convert_to_dcls(model, dilated_kernel_size=17, kernel_count=34)
+        >>> type(model[0]).__name__, type(model[1]).__name__
+        ('Conv2d', 'DCLSConv2d')
     """
     chosen = _chosen(model, select)
     if reproduce and interpolation != 'bilinear':
@@ -105,6 +113,12 @@ def convert_to_plain(model: nn.Module) -> nn.Module:
 
     Returns:
         ``model``.
+
+    Example:
+        >>> from mmdcls.layers import DCLSConv2d
+        >>> model = nn.Sequential(DCLSConv2d(4, 4, 3, 5, groups=4))
+        >>> convert_to_plain(model)[0]
+        Conv2d(4, 4, kernel_size=(5, 5), stride=(1, 1), groups=4)
     """
     layers = {
         module: _plain(module)

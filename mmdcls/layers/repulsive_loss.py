@@ -23,6 +23,11 @@ def repulsion(positions: Tensor) -> Tensor:
 
     Raises:
         ArgumentError: If a kernel has a single element.
+
+    Example:
+        >>> positions = torch.tensor([0.0, 0.0, 9.0]).expand(2, 1, 1, 3)
+        >>> repulsion(positions)  # One pair of three overlaps, entirely.
+        tensor(0.3333)
     """
     count = positions.shape[-1]
     if count < 2:
@@ -51,6 +56,11 @@ def repulsive_loss(model: nn.Module) -> Tensor:
 
     Raises:
         ArgumentError: If the model has no DCLS layer or one of a single element.
+
+    Example:
+        >>> from mmdcls.layers import DCLSConv2d
+        >>> repulsive_loss(DCLSConv2d(4, 4, 3, 5, groups=4)).shape
+        torch.Size([])
     """
     tensors = {
         id(layer.positions): layer.positions for layer in iter_dcls_layers(model)

@@ -48,6 +48,13 @@ def depthwise_conv2d(
         ArgumentError: If a shape, device, padding or backend name is not as above, or
             the named backend cannot run; the message says why.
         MissingPackageError: If the named backend needs a package that is not installed.
+
+    Example:
+        >>> import torch
+        >>> images, weight = torch.ones(1, 2, 5, 5), torch.ones(2, 1, 3, 3)
+        >>> output = depthwise_conv2d(images, weight, padding=1)
+        >>> output.shape, output[0, 0, 2, 2].item()
+        (torch.Size([1, 2, 5, 5]), 9.0)
     """
     x, weight, bias = _autocast(x, weight, bias)
     paddings = _pair(padding)

@@ -70,6 +70,13 @@ def construct_kernel(
     Raises:
         ArgumentTypeError: An argument is not of a floating-point dtype.
         ArgumentError: A shape, size, device or name does not fit.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.ones(1, 1, 1)  # One element, between two points of the grid.
+        >>> positions = torch.tensor([0.25]).view(1, 1, 1, 1)
+        >>> construct_kernel(weight, positions, (3,))
+        tensor([[[0.0000, 0.7500, 0.2500]]])
     """
     kernel_size = tuple(kernel_size)
     _check_arguments(weight, positions, kernel_size, interpolation, sigma)

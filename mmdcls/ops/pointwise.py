@@ -31,6 +31,12 @@ def linear_gelu_linear(
 
     Returns:
         ``(*, C_out)``.
+
+    Example:
+        >>> import torch
+        >>> x, ones = torch.ones(2, 3), torch.ones
+        >>> linear_gelu_linear(x, ones(4, 3), ones(4), ones(5, 4), ones(5)).shape
+        torch.Size([2, 5])
     """
     tensors = x, weight1, bias1, weight2, bias2
     if not _is_eager_on_cpu(x):
@@ -88,6 +94,12 @@ def scaled_residual(x: Tensor, residual: Tensor, scale: Tensor) -> Tensor:
         x: ``(N, C, H, W)``.
         residual: Shaped as ``x``.
         scale: ``(N, C, 1, 1)``.
+
+    Example:
+        >>> import torch
+        >>> ones = torch.ones(1, 2)
+        >>> scaled_residual(ones, torch.tensor([[2.0, 3.0]]), ones)
+        tensor([[3., 4.]])
     """
     tensors = x, residual, scale
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
