@@ -32,7 +32,7 @@ ONEDL = [
     'regex',
 ]
 
-INSTALL_REQUIRES = ['torch>=2.8', 'numpy>=1.24']
+INSTALL_REQUIRES = ['torch>=2.1', 'numpy>=1.24']
 EXTRAS_REQUIRE = {
     'openmmlab': OPENMMLAB,
     'onedl': ONEDL,

@@ -218,8 +218,11 @@ def add_conversion_arguments(parser: ArgumentParser, config: str) -> None:
         parser: The parser of one of them.
         config: The help text of ``--config``, which differs between them.
     """
-    parser.add_argument('src', help='the file to read (.pth or .safetensors)')
-    parser.add_argument('dst', help='the file to write (.pth)')
+    parser.add_argument(
+        'src',
+        help='the file to read (.pth or .safetensors), or its address (https://…)',
+    )
+    parser.add_argument('dst', help='the file to write (.pth or .safetensors)')
     parser.add_argument(
         '--task',
         choices=['cls', 'seg', 'det'],

@@ -8,6 +8,7 @@ own checkpoints back. Importing this module allows exactly what these checkpoint
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pickle
 from collections.abc import Callable, Collection
@@ -29,6 +30,8 @@ from .unpickler import ALLOWED, ForeignNameError, load_as_data
 
 HISTORY_BUFFER_STATISTICS = ('min', 'max', 'current', 'mean')
 NUMERIC_DTYPES = '?bBhHiIlLqQefdgFD'
+META_KEY = 'meta'
+"""Where the header of a ``.safetensors`` file has a checkpoint's ``meta``, as JSON."""
 
 
 class CheckpointError(MmdclsError, RuntimeError):
@@ -97,7 +100,8 @@ def read_checkpoint(
         map_location: The device of the tensors, as in :func:`torch.load`.
 
     Returns:
-        The dictionary in the file.
+        The dictionary in the file. For a ``.safetensors`` file these are the tensors by
+        their names or, if :func:`write_safetensors` put a ``meta`` beside them, both.
 
     Raises:
         CheckpointError: If the file is missing, is no complete checkpoint, holds
@@ -109,9 +113,7 @@ def read_checkpoint(
         raise CheckpointError(f"The checkpoint '{filename}' does not exist.")
     try:
         if path.suffix == '.safetensors':
-            from safetensors.torch import load_file
-
-            return load_file(path, device=str(map_location or 'cpu'))
+            return _read_safetensors(path, str(map_location or 'cpu'))
         check_declared_sizes(path)
         checkpoint = load_as_data(path, map_location)
     except DeclaredSizeError as error:
@@ -132,6 +134,38 @@ def read_checkpoint(
         )
     disarm_configs(checkpoint, filename)
     return checkpoint
+
+
+def _read_safetensors(path: Path, device: str) -> dict:
+    from safetensors import safe_open
+
+    with safe_open(path, framework='pt', device=device) as file:
+        facts = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if META_KEY not in facts:
+        return tensors
+    return {'state_dict': tensors, 'meta': json.loads(facts[META_KEY])}
+
+
+def write_safetensors(checkpoint: dict, path: str | os.PathLike) -> None:
+    """Write the tensors of a checkpoint, and its ``meta``, as ``.safetensors``.
+
+    Args:
+        checkpoint: A dictionary with a state dict, see :func:`find_state_dict`. All
+            else but its ``meta``, which JSON must be able to hold, is left out.
+        path: The file to write.
+    """
+    from safetensors.torch import save_file
+
+    facts = {'format': 'pt'}
+    if checkpoint.get('meta'):
+        facts[META_KEY] = json.dumps(checkpoint['meta'])
+    # Tensors that share memory, as shared positions do, are refused.
+    tensors = {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for name, tensor in find_state_dict(checkpoint)[1].items()
+    }
+    save_file(tensors, path, facts)
 
 
 def tensors_of(checkpoint: dict, expected: Collection[str] = ()) -> dict[str, Tensor]:

@@ -17,7 +17,9 @@ from .embedded_config import disarm_configs
 from .names import find_state_dict, strip_wrappers
 from .reading import CheckpointError, read_checkpoint
 
-_WEB = ('http://', 'https://')
+WEB = ('http://', 'https://')
+"""How addresses begin that :func:`download` takes."""
+
 _DATA_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
@@ -40,23 +42,48 @@ def _read_local(filename: str, map_location=None) -> dict:
 def _read_remote(
     filename: str, map_location=None, model_dir=None, progress=True
 ) -> dict:
-    """Download once a machine, as mmengine's loader does, and read safely."""
+    path = download(filename, model_dir, progress)
+    return _with_state_dict(read_checkpoint(path, map_location))
+
+
+def download(
+    filename: str, model_dir: str | os.PathLike | None = None, progress: bool = True
+) -> Path:
+    """Download a checkpoint once a machine, as mmengine's loader does.
+
+    A file whose name ends in ``-`` and the first hexadecimal digits of its SHA-256, as
+    those of OpenMMLab do, is compared with them.
+
+    Args:
+        filename: The address, ``https://…`` or ``http://…``.
+        model_dir: The folder to keep the file in; by default that of PyTorch's hub.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        CheckpointError: If the file cannot be downloaded.
+    """
     from mmengine.dist import barrier, get_dist_info
-    from torch.hub import download_url_to_file, get_dir
+    from torch.hub import HASH_REGEX, download_url_to_file, get_dir
 
     folder = Path(model_dir or os.path.join(get_dir(), 'checkpoints'))
     path = folder / filename.rsplit('/', 1)[-1].split('?')[0]
     if get_dist_info()[0] == 0 and not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
+        digest = HASH_REGEX.search(path.name)
         try:
-            download_url_to_file(filename, str(path), progress=progress)
-        except OSError as error:
+            download_url_to_file(
+                filename, str(path), digest[1] if digest else None, progress
+            )
+        except (OSError, RuntimeError) as error:
             raise CheckpointError(
                 f"The checkpoint '{filename}' cannot be downloaded ({error}); fetch it "
                 'by hand and name the local file instead.'
             ) from error
     barrier()
-    return _with_state_dict(read_checkpoint(path, map_location))
+    return path
 
 
 def _as_data(load: Callable[..., dict]) -> Callable[..., dict]:
@@ -86,10 +113,10 @@ def _as_data(load: Callable[..., dict]) -> Callable[..., dict]:
 def register_loaders() -> None:
     """Put loaders that read data only in the place of all of mmengine's."""
     for prefix, load in dict(CheckpointLoader._schemes).items():
-        if prefix and prefix not in _WEB:
+        if prefix and prefix not in WEB:
             CheckpointLoader.register_scheme(prefix, loader=_as_data(load), force=True)
     CheckpointLoader.register_scheme('', loader=_read_local, force=True)
-    CheckpointLoader.register_scheme(_WEB, loader=_read_remote, force=True)
+    CheckpointLoader.register_scheme(WEB, loader=_read_remote, force=True)
 
 
 register_loaders()

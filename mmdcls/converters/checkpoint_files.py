@@ -16,7 +16,12 @@ from mmdcls.checkpoints.names import (
     find_state_dict,
     strip_wrappers,
 )
-from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint
+from mmdcls.checkpoints.reading import (
+    CheckpointError,
+    read_checkpoint,
+    write_safetensors,
+)
+from mmdcls.checkpoints.sources import WEB, download
 from mmdcls.files import refuse_overwriting, written_whole
 
 
@@ -46,7 +51,8 @@ def open_checkpoint(
     """Read the model's tensors from a file written by torch or as ``.safetensors``.
 
     Args:
-        filename: A bare state dict, or a dictionary with one under a key of
+        filename: A file, or its address (``https://…``). It holds a bare state dict, or
+            a dictionary with one under a key of
             :data:`mmdcls.checkpoints.names.PLAIN_KEYS` or ``EMA_KEYS``.
         prefer_ema: Whether to take averaged weights where there are both.
         expected: The names of the model, where it is known, as
@@ -57,6 +63,8 @@ def open_checkpoint(
             there are no tensors; if one is NaN or infinite; if it is DeepSpeed's of one
             process and the weights are spread over others.
     """
+    if str(filename).startswith(WEB):
+        filename = download(str(filename))
     content = read_checkpoint(filename)
     layout, state_dict = find_state_dict(content, prefer_ema)
     if not state_dict:
@@ -109,7 +117,7 @@ def _check_finite(filename: str | os.PathLike, state_dict: dict[str, Tensor]) ->
 def check_destination(
     source: str | os.PathLike,
     target: str | os.PathLike,
-    suffixes: Sequence[str] = ('.pth', '.pt'),
+    suffixes: Sequence[str] = ('.pth', '.pt', '.safetensors'),
 ) -> None:
     """Refuse a target that cannot be written, before any work.
 
@@ -131,11 +139,20 @@ def check_destination(
 def write_checkpoint(checkpoint: dict, target: str | os.PathLike) -> None:
     """Write a checkpoint, all of it or nothing; missing folders are made.
 
+    Args:
+        checkpoint: A dictionary with a state dict.
+        target: The file, which :func:`torch.save` writes, or
+            :func:`mmdcls.checkpoints.reading.write_safetensors` for ``.safetensors``.
+
     Raises:
         CheckpointError: If ``target`` cannot be written.
     """
     try:
-        with written_whole(target) as temporary, open(temporary, 'wb') as file:
-            torch.save(checkpoint, file)
+        with written_whole(target) as temporary:
+            if Path(target).suffix == '.safetensors':
+                write_safetensors(checkpoint, temporary)
+                return
+            with open(temporary, 'wb') as file:
+                torch.save(checkpoint, file)
     except OSError as error:
         raise CheckpointError(f"'{target}' cannot be written ({error}).") from error

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
+from mmdcls.compat import OLDEST_TORCH, torch_is
 from mmdcls.errors import ArgumentError, MissingPackageError
 
 Runner = Callable[[Tensor], list[Tensor]]
@@ -32,19 +33,26 @@ class Format:
         write: Function that exports a network, by an example of its images, to a file;
             that of ONNX also takes an ``opset``.
         load: Function that reads such a file, to run it on a CPU.
+        torch_version: The oldest version of PyTorch that exports to the format.
     """
 
     name: str
     packages: tuple[str, ...]
     write: Callable[..., None]
     load: Callable[[str | os.PathLike], Runner]
+    torch_version: tuple[int, int] = OLDEST_TORCH
 
     def check_packages(self) -> None:
         """Refuse to go on without the packages.
 
         Raises:
-            MissingPackageError: If any is not installed.
+            MissingPackageError: If any is not installed, or PyTorch is too old.
         """
+        if not torch_is(*self.torch_version):
+            raise MissingPackageError(
+                f'{self.name} needs PyTorch {".".join(map(str, self.torch_version))} or '
+                f'later, and {torch.__version__} is installed.'
+            )
         missing = [name for name in self.packages if find_spec(name) is None]
         if missing:
             raise MissingPackageError(
@@ -166,8 +174,8 @@ def _without_gradients(network) -> Runner:
 
 FORMATS = {
     '.onnx': Format(
-        'ONNX', ('onnx', 'onnxscript', 'onnxruntime'), write_onnx, load_onnx
+        'ONNX', ('onnx', 'onnxscript', 'onnxruntime'), write_onnx, load_onnx, (2, 6)
     ),
     '.pt': Format('TorchScript', (), write_torchscript, load_torchscript),
-    '.pt2': Format('torch.export', (), write_torch_export, load_torch_export),
+    '.pt2': Format('torch.export', (), write_torch_export, load_torch_export, (2, 6)),
 }

@@ -33,14 +33,6 @@ CASES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def poisoned_memory():
-    """Uninitialised memory holds NaN."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 def make(shape, kernel_size, dtype, memory_format=torch.contiguous_format, seed=0):
     generator = torch.Generator().manual_seed(seed)
     sizes = (shape, (shape[1], 1, *kernel_size), (shape[1],))

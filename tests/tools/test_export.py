@@ -10,7 +10,8 @@ from helpers.trained_models import MINI_CONFIGS, mini_model
 from mmengine.config import Config
 from skimage import data, io
 
-from mmdcls.deployment import formats
+from mmdcls.deployment import FORMATS, formats
+from mmdcls.errors import MissingPackageError
 
 SCRIPT = 'deployment/export.py'
 SMALL = ('--shape', 64, 64)
@@ -151,3 +152,10 @@ def test_what_the_exporter_refuses_is_told_in_one_sentence(
     message = 'cannot be exported as TorchScript (no such operator).'
     assert_refuses(message, SCRIPT, *trained, tmp_path / 'model.pt', *SMALL)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('ending', ['.onnx', '.pt2'])
+def test_an_old_pytorch_is_named(ending, monkeypatch):
+    monkeypatch.setattr('mmdcls.deployment.formats.torch_is', lambda *version: False)
+    with pytest.raises(MissingPackageError, match='needs PyTorch 2.6 or later, and'):
+        FORMATS[ending].check_packages()

@@ -8,7 +8,7 @@ def main() -> None:
     parser = ArgumentParser(__doc__, 'CONFIG CHECKPOINT folded.pth')
     parser.add_argument('config', help='the config that SRC was trained with')
     parser.add_argument('src', help='its checkpoint')
-    parser.add_argument('dst', help='the file to write (.pth)')
+    parser.add_argument('dst', help='the file to write (.pth or .safetensors)')
     args = parser.parse_args()
 
     def convert():
