@@ -49,9 +49,10 @@ class Format:
             MissingPackageError: If any is not installed, or PyTorch is too old.
         """
         if not torch_is(*self.torch_version):
+            oldest = '.'.join(map(str, self.torch_version))
             raise MissingPackageError(
-                f'{self.name} needs PyTorch {".".join(map(str, self.torch_version))} or '
-                f'later, and {torch.__version__} is installed.'
+                f'{self.name} needs PyTorch {oldest} or later, and {torch.__version__} '
+                'is installed.'
             )
         missing = [name for name in self.packages if find_spec(name) is None]
         if missing:
