@@ -59,7 +59,7 @@ TORCH_VENV := .venv-torch$(TORCH)
 TORCH_STAMP := $(TORCH_VENV)/.stamp
 TORCH_TESTS := ops layers checkpoints converters engine evaluation models robustness
 TORCH_TESTS := $(addprefix tests/,$(TORCH_TESTS) test_plain_pytorch.py)
-ON_TORCH := torch triton sympy numpy nvidia- cuda- setuptools opencv-python onnx ml-dtypes
+ON_TORCH := torch triton sympy numpy nvidia- cuda- setuptools opencv-python onnx ml-dtypes pandas
 
 test-torch: $(TORCH_STAMP)  ## test what needs no compiled MMCV on TORCH=2.1.2, or another
 	$(call say,test-torch: the fast tests of $(words $(TORCH_TESTS)) rooms on PyTorch $(TORCH))
