@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,3 +35,22 @@ def progress_bars(description: str = '', **kwargs: Any) -> Progress:
         TimeRemainingColumn(),
         **kwargs,
     )
+
+
+def one_bar_a_name(bars: Progress) -> Callable[[str, int, int], None]:
+    """Make the function that tells a bar for each name how far its work has come.
+
+    Args:
+        bars: The bars, as :func:`progress_bars` makes them.
+
+    Returns:
+        A function of a name, how many are done, and how many there are.
+    """
+    tasks: dict[str, Any] = {}
+
+    def show(name: str, done: int, total: int) -> None:
+        if name not in tasks:
+            tasks[name] = bars.add_task(name, total=total)
+        bars.update(tasks[name], completed=done)
+
+    return show

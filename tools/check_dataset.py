@@ -10,7 +10,7 @@ import sys
 
 from mmdcls.command_line import ArgumentParser, config_settings, parse_arguments
 from mmdcls.files import write_text
-from mmdcls.progress import progress_bars
+from mmdcls.progress import one_bar_a_name, progress_bars
 
 SHOWN_PROBLEMS = 20
 
@@ -54,14 +54,7 @@ def main() -> None:
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         sources = open_sources(cfg, args.splits)
         with progress_bars() as bars:
-            tasks = {}
-
-            def show(key: str, done: int, total: int) -> None:
-                if key not in tasks:
-                    tasks[key] = bars.add_task(key, total=total)
-                bars.update(tasks[key], completed=done)
-
-            reports = check_datasets(sources, args.workers, show)
+            reports = check_datasets(sources, args.workers, one_bar_a_name(bars))
         mismatches = find_mismatches(cfg, sources)
         problems = [problem for report in reports for problem in report.problems]
         problems += mismatches

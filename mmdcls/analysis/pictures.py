@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from mmengine.runner import Runner
 
-from mmdcls.apis.inference import read_image
+from mmdcls.apis.inference import draw_sample, read_image
 from mmdcls.datasets.loading import displayable, loading_of
 from mmdcls.files import save_figure
 
@@ -42,7 +42,7 @@ def draw_predictions(
     chosen = np.linspace(0, len(dataset) - 1, num=min(count, len(dataset)), dtype=int)
     loading = loading_of(runner.cfg)
     images = [
-        displayable(read_image(dataset.get_data_info(int(index))['img_path'], loading))
+        read_image(dataset.get_data_info(int(index))['img_path'], loading)
         for index in chosen
     ]
     model = runner.model.eval()
@@ -51,9 +51,9 @@ def draw_predictions(
     for row, index, image in zip(rows, chosen, images, strict=True):
         batch = runner.test_dataloader.collate_fn([dataset[int(index)]])
         sample = model.test_step(batch)[0].cpu()
-        drawn = [image]
+        drawn = [displayable(image)]
         for only in (dict(draw_gt=True, draw_pred=False), dict(draw_gt=False)):
-            drawn.append(_draw(runner, image, sample, score_thr, **only))
+            drawn.append(_drawn(runner, image, sample, score_thr, **only))
         for axis, picture in zip(row, drawn, strict=True):
             axis.imshow(picture)
             axis.set_axis_off()
@@ -63,12 +63,10 @@ def draw_predictions(
     return save_figure(figure, filename)
 
 
-def _draw(runner, image, sample, score_thr, **only):
+def _drawn(runner, image, sample, score_thr, **only):
     options = dict(pred_score_thr=score_thr) if 'pred_instances' in sample else {}
     runner.visualizer.dataset_meta = runner.test_dataloader.dataset.metainfo
     with tempfile.TemporaryDirectory() as folder:
         out_file = os.path.join(folder, 'picture.png')
-        runner.visualizer.add_datasample(
-            'picture', image, sample, show=False, out_file=out_file, **options, **only
-        )
+        draw_sample(runner.visualizer, image, sample, out_file, **options, **only)
         return mmcv.imread(out_file, channel_order='rgb')

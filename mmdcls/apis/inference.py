@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from mmengine.registry import (
     DefaultScope,
     init_default_scope,
 )
+from mmengine.structures import BaseDataElement
+from mmengine.visualization import Visualizer
 from torch import nn
 
 from mmdcls.checkpoints.comparison import check_state_dict
@@ -305,7 +308,7 @@ def _segment(inferencer, pixels, picture):
     sample = inferencer(pixels, return_datasamples=True)
     meta = inferencer.model.dataset_meta
     inferencer.visualizer.set_dataset_meta(**meta)
-    _draw(inferencer.visualizer, pixels, sample, picture)
+    draw_sample(inferencer.visualizer, pixels, sample, picture, draw_gt=False)
     labels = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
     mmcv.imwrite(labels, str(_labels_file(picture)))
     found, counts = np.unique(labels, return_counts=True)
@@ -323,7 +326,7 @@ def _segment(inferencer, pixels, picture):
 
 def _detect(inferencer, pixels, picture):
     (sample,) = inferencer(pixels, return_datasamples=True)['predictions']
-    _draw(inferencer.visualizer, pixels, sample, picture)
+    draw_sample(inferencer.visualizer, pixels, sample, picture, draw_gt=False)
     result = inferencer.pred2dict(sample)
     classes = inferencer.model.dataset_meta['classes']
     masks = result.get('masks') or [None] * len(result['labels'])
@@ -338,9 +341,24 @@ def _detect(inferencer, pixels, picture):
     return {'instances': instances}
 
 
-def _draw(visualizer, pixels, sample, picture):
+def draw_sample(
+    visualizer: Visualizer,
+    pixels: np.ndarray,
+    sample: BaseDataElement,
+    out_file: str | os.PathLike,
+    **options: Any,
+) -> None:
+    """Draw a prediction, or what is there, over an image.
+
+    Args:
+        visualizer: One of mmseg's or mmdet's, which knows the names of the classes.
+        pixels: The image as :func:`read_image` gives it.
+        sample: The sample to draw.
+        out_file: The image file to write.
+        **options: Further arguments of the visualizer's ``add_datasample``.
+    """
     visualizer.add_datasample(
-        'picture', displayable(pixels), sample, draw_gt=False, out_file=str(picture)
+        'picture', displayable(pixels), sample, out_file=str(out_file), **options
     )
 
 

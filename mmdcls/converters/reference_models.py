@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mmdcls.checkpoints.reading import CheckpointError
-from mmdcls.configs import read_config
+from mmdcls.configs import SCOPES, read_config
 from mmdcls.layers import named_dcls_layers
 
-SCOPES = {'cls': 'mmpretrain', 'seg': 'mmseg', 'det': 'mmdet'}
+SCOPE_OF_TASK = dict(zip(('cls', 'seg', 'det'), SCOPES, strict=True))
 
 # Paper §4.2: the elements of the 17x17 kernels of each released size.
 RELEASED_KERNEL_COUNTS = {'tiny': 34, 'small': 40, 'base': 40}
@@ -86,7 +86,7 @@ def reference_for(
     classes = class_count(state_dict, task) or RELEASED_CLASS_COUNTS[task]
     model = _released_model(task, arch, kernel_count, classes)
     description = f'ConvNeXt-dcls {arch}, {kernel_count} elements in 17x17'
-    return _build_reference(description, model, SCOPES[task])
+    return _build_reference(description, model, SCOPE_OF_TASK[task])
 
 
 def released_backbone(state_dict: Mapping[str, Tensor]) -> tuple[str, int]:
@@ -204,10 +204,10 @@ def _released_model(
 def _reference_of_config(config: str | os.PathLike, task: str) -> Reference:
     cfg = read_config(str(config))
     scope = cfg.get('default_scope')
-    if scope != SCOPES[task]:
+    if scope != SCOPE_OF_TASK[task]:
         raise CheckpointError(
             f"The config '{config}' has default_scope='{scope}', and the checkpoint "
-            f"needs one of '{SCOPES[task]}'."
+            f"needs one of '{SCOPE_OF_TASK[task]}'."
         )
     return _build_reference(Path(config).name, cfg.model, scope)
 

@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 
 from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint
 from mmdcls.converters import mmdcls_to_official, official_to_mmdcls, write_checkpoint
-from mmdcls.converters.reference_models import SCOPES, build_on_meta
+from mmdcls.converters.reference_models import SCOPE_OF_TASK, build_on_meta
 from mmdcls.models import ConvNeXtDCLS
 
-TASKS = list(SCOPES)
+TASKS = list(SCOPE_OF_TASK)
 
 
 @pytest.fixture

@@ -70,7 +70,12 @@ def test_a_shared_tensor_counts_once_and_the_mean_is_squared():
 
 @pytest.mark.parametrize('layer', [DCLSConv1d, DCLSConv3d])
 def test_other_dimensions(layer):
-    assert float(repulsive_loss(layer(2, 2, 3, 5))) >= 0
+    model = layer(2, 2, 3, 5)
+    with torch.no_grad():
+        model.positions.mul_(0.1)  # So near to each other that all pairs overlap.
+    expected = written_out(model.positions)
+    assert expected > 0.3
+    assert float(repulsive_loss(model)) == pytest.approx(expected**2)
 
 
 def test_errors():

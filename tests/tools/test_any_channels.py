@@ -58,8 +58,8 @@ def test_throughput_is_timed(trained):
     contender = Contender(Config.fromfile(config), settings)
     assert contender.images.shape == (2, channels, 32, 32)
     contender.prepare('inference')()
-    (comparison,) = compare_deployed(contender, rounds=1, iterations=1)
-    assert comparison.ratio > 0
+    (comparison,) = compare_deployed(contender, rounds=2, iterations=1)
+    assert len(comparison.first) == len(comparison.second) == 2
 
 
 def test_export_takes_as_many_channels(trained, tmp_path):

@@ -1,7 +1,7 @@
 """Write mini data sets in the formats of ADE20K, COCO and ImageNet."""
 
 from mmdcls.command_line import ArgumentParser
-from mmdcls.progress import progress_bars
+from mmdcls.progress import one_bar_a_name, progress_bars
 from mmdcls.testing import MINI_DATASETS, make_mini
 
 
@@ -38,14 +38,8 @@ def main() -> None:
     """Write the data sets and say what lies where."""
     parser = make_parser()
     args = parser.parse_args()
-    tasks = {}
     with parser.one_sentence_errors(), progress_bars('{task.description:9}') as bars:
-
-        def show(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done)
-
+        show = one_bar_a_name(bars)
         made = make_mini(
             args.out_dir, args.names, args.seed, args.train, args.val, show
         )

@@ -69,7 +69,9 @@ def test_report_compares_growth_and_construction(report):
     assert growth[17] == 1
     construction = [row for row in report[0]['construction'] if row['name'] == 'dcls']
     assert [row['interpolation'] for row in construction] == list(INTERPOLATIONS)
-    assert all(row['ms'] > 0 and row['peak_mb'] > 0 for row in construction)
+    # At least the kernels are made, of 16 channels in a quick run.
+    kernels = 16 * layers.KERNEL_SIZE**2 * 4 / 2**20
+    assert all(row['peak_mb'] > kernels for row in construction)
 
 
 @needs_compile
