@@ -150,7 +150,7 @@ def test_what_mim_downloads_is_converted(installed, tmp_path):
 def test_mim_trains_and_tests(installed, tmp_path):
     from mmdcls.testing import make_mini
 
-    make_mini(tmp_path / 'data', ['imagenet'], train=32, val=8)
+    make_mini(tmp_path / 'data', ['imagenet'], train=32, val=10)
     common = (
         '--work-dir',
         tmp_path / 'work',
@@ -159,9 +159,9 @@ def test_mim_trains_and_tests(installed, tmp_path):
     )
     run_installed(
         *(installed, tmp_path, 'mim', 'train', 'mmdcls', f'{CLASSIFIER}.py'),
-        *('--gpus', 0, *common, '--cfg-options', 'train_cfg.max_epochs=1'),
+        *('--gpus', 0, *common, '--cfg-options', 'train_cfg.max_epochs=2'),
     )
-    checkpoint = tmp_path / 'work/epoch_1.pth'
+    checkpoint = tmp_path / 'work/epoch_2.pth'
     output = run_installed(
         *(installed, tmp_path, 'mim', 'test', 'mmdcls', f'{CLASSIFIER}.py'),
         *('--checkpoint', checkpoint, '--gpus', 0, *common),

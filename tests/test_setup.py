@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import zipfile
 from collections import namedtuple
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 CHECK_MACHINE = ROOT / 'tools' / 'setup' / 'check_machine.py'
 REQUIREMENT_FILES = sorted(
-    path for path in (ROOT / 'requirements').glob('*.txt') if path.stem != 'constraints'
+    path
+    for path in (ROOT / 'requirements').rglob('*.txt')
+    if path.stem != 'constraints'
 )
 SETUP = runpy.run_path(str(ROOT / 'setup.py'))
 
@@ -46,14 +49,29 @@ def write_program(path, script):
 # Pins and ranges
 
 
-@pytest.mark.parametrize('path', REQUIREMENT_FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', REQUIREMENT_FILES, ids=str)
 def test_every_requirement_is_pinned(path):
-    assert '-c constraints.txt' in path.read_text()
+    assert re.search(r'^-c (../)?constraints.txt$', path.read_text(), re.MULTILINE)
     pins = read_pins()
     for requirement in read_requirements(path):
+        if path.parent.name == 'onedl':
+            assert re.fullmatch(r'==[\w.]+', str(requirement.specifier))
+            continue
         versions = pins[canonicalize_name(requirement.name)]
         for version in versions:
             assert requirement.specifier.contains(version), (requirement, version)
+
+
+def test_the_pins_of_onedl_lie_in_the_ranges_of_setup():
+    pins = {
+        pin.name: pin.specifier
+        for path in (ROOT / 'requirements/onedl').iterdir()
+        for pin in read_requirements(path)
+    }
+    for requirement in map(Requirement, SETUP['EXTRAS_REQUIRE']['onedl']):
+        if requirement.name.startswith('onedl'):
+            (pin,) = pins[requirement.name]
+            assert requirement.specifier.contains(pin.version), requirement
 
 
 @pytest.mark.parametrize(
@@ -78,8 +96,8 @@ def test_one_opencv():
 
 @pytest.mark.parametrize(
     'path',
-    [ROOT / 'Makefile', *ROOT.glob('requirements/*')],
-    ids=lambda path: path.name,
+    [ROOT / 'Makefile', *ROOT.glob('requirements/**/*.txt')],
+    ids=str,
 )
 def test_no_registry_is_named(path):
     assert '://' not in path.read_text()
@@ -305,12 +323,72 @@ def install_mmcv(monkeypatch, tmp_path):
     return install_mmcv
 
 
+PACKAGES = [
+    ('mmcv', '2.1.0', ROOT / 'requirements/mmcv.txt'),
+    ('onedl-mmcv', '2.3.6', ROOT / 'requirements/onedl/mmcv.txt'),
+]
+
+
+@pytest.mark.parametrize('package, version, path', PACKAGES)
+def test_the_pinned_mmcv_is_found(install_mmcv, package, version, path):
+    assert install_mmcv.pinned_version(path.read_text()) == (package, version)
+
+
 def test_wheel_folder_tells_builds_apart(install_mmcv, monkeypatch):
-    folders = {install_mmcv.wheel_folder('2.1.0', device) for device in ('cpu', 'cuda')}
-    folders.add(install_mmcv.wheel_folder('2.1.1', 'cpu'))
+    def folders():
+        return {
+            install_mmcv.wheel_folder(package, version, device)
+            for package in ('mmcv', 'onedl-mmcv')
+            for version in ('2.1.0', '2.1.1')
+            for device in ('cpu', 'cuda')
+        }
+
+    before = folders()
     monkeypatch.setattr('torch.__version__', '1.0.0')
-    folders.add(install_mmcv.wheel_folder('2.1.0', 'cpu'))
-    assert len(folders) == 4
+    assert len(before | folders()) == 16
+
+
+@pytest.mark.parametrize(
+    'package, page',
+    [
+        ('mmcv', 'https://download.openmmlab.com/mmcv/dist/cpu/torch2.1/index.html'),
+        ('onedl-mmcv', 'https://mmwheels.onedl.ai/cpu-torch210/simple/onedl-mmcv/'),
+    ],
+)
+def test_ready_wheels_are_those_of_this_torch(install_mmcv, monkeypatch, package, page):
+    monkeypatch.setattr('torch.__version__', '2.1.2+cu121')
+    monkeypatch.setattr('torch.version.cuda', '12.1')
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    assert install_mmcv.ready_wheels(package) == page
+    monkeypatch.setenv('FORCE_CUDA', '1')
+    assert install_mmcv.ready_wheels(package) == page.replace('cpu', 'cu121')
+    monkeypatch.setenv('MMCV_WHEELS', '/mnt/wheels')
+    assert install_mmcv.ready_wheels(package) == '/mnt/wheels'
+
+
+def make_wheel(folder, name):
+    """A wheel without content that pip takes for MMCV."""
+    folder.mkdir()
+    info = 'mmcv-2.1.0.dist-info'
+    with zipfile.ZipFile(folder / name, 'w') as wheel:
+        wheel.writestr(f'{info}/METADATA', 'Name: mmcv\nVersion: 2.1.0\n')
+        wheel.writestr(f'{info}/WHEEL', 'Wheel-Version: 1.0\nTag: py3-none-any\n')
+        wheel.writestr(f'{info}/RECORD', '')
+    return folder
+
+
+def test_a_ready_wheel_is_downloaded(install_mmcv, monkeypatch, tmp_path):
+    wheels = make_wheel(tmp_path / 'wheels', 'mmcv-2.1.0-py3-none-any.whl')
+    monkeypatch.setenv('MMCV_WHEELS', str(wheels))
+    assert install_mmcv.download_wheel('mmcv', '2.1.0', tmp_path / 'out') is None
+    assert os.listdir(tmp_path / 'out') == os.listdir(wheels)
+
+
+def test_a_wheel_for_another_python_is_none(install_mmcv, monkeypatch, tmp_path):
+    wheels = make_wheel(tmp_path / 'wheels', 'mmcv-2.1.0-cp38-cp38-linux_x86_64.whl')
+    monkeypatch.setenv('MMCV_WHEELS', str(wheels))
+    reason = install_mmcv.download_wheel('mmcv', '2.1.0', tmp_path / 'out')
+    assert reason == f'{wheels} has none that fits this machine'
 
 
 def test_failed_build_leaves_no_wheel_folder(install_mmcv, monkeypatch, tmp_path):
@@ -318,35 +396,60 @@ def test_failed_build_leaves_no_wheel_folder(install_mmcv, monkeypatch, tmp_path
     monkeypatch.setattr(sys, 'executable', str(tmp_path / 'python'))
     folder = tmp_path / 'mmdcls' / 'mmcv'
     with pytest.raises(subprocess.CalledProcessError):
-        install_mmcv.build_wheel('2.1.0', 'cpu', folder)
+        install_mmcv.build_wheel('mmcv', '2.1.0', 'cpu', folder)
     assert list(folder.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ('kept', 'results', 'calls', 'status'),
+    ('kept', 'ready', 'results', 'calls', 'status'),
     [
-        (False, [True], ['build', 'install'], 0),
-        (True, [True], ['install'], 0),
-        (True, [False, True], ['install', 'build', 'install'], 0),
-        (True, [False, False], ['install', 'build', 'install'], 1),
-        (False, [False], ['build', 'install'], 1),
+        (False, False, [True], 'build install', 0),
+        (False, False, [False], 'build install', 1),
+        (False, True, [True], 'install', 0),
+        (False, True, [False, True], 'install build install', 0),
+        (True, True, [True], 'install', 0),
+        (True, False, [False, True], 'install build install', 0),
+        (True, True, [False, True], 'install install', 0),
+        (True, True, [False, False, False], 'install install build install', 1),
     ],
-    ids=['first time', 'kept', 'kept but broken', 'never works', 'fresh but broken'],
+    ids=[
+        'first time',
+        'first time, broken',
+        'ready',
+        'ready but broken',
+        'kept',
+        'kept but broken',
+        'kept but broken, then ready',
+        'never works',
+    ],
 )
+@pytest.mark.parametrize('package, version, path', PACKAGES)
 def test_mmcv_is_compiled_only_when_needed(
-    install_mmcv, monkeypatch, kept, results, calls, status
+    install_mmcv,
+    monkeypatch,
+    capsys,
+    package,
+    version,
+    path,
+    kept,
+    ready,
+    results,
+    calls,
+    status,
 ):
     done = []
     results = iter(results)
+    reason = None if ready else 'the page has none'
     monkeypatch.setattr(install_mmcv.metadata, 'version', lambda _: 'another')
+    monkeypatch.setattr(install_mmcv, 'download_wheel', lambda *_: reason)
     monkeypatch.setattr(install_mmcv, 'build_wheel', lambda *_: done.append('build'))
     monkeypatch.setattr(install_mmcv, 'install', lambda _: done.append('install'))
     monkeypatch.setattr(install_mmcv, 'works', lambda: next(results))
     if kept:
         device = install_mmcv.target_device()
-        version = install_mmcv.pinned_version(
-            (ROOT / 'requirements' / 'mmcv.txt').read_text()
-        )
-        install_mmcv.wheel_folder(version, device).mkdir(parents=True)
-    assert install_mmcv.main() == status
-    assert done == calls
+        install_mmcv.wheel_folder(package, version, device).mkdir(parents=True)
+    assert install_mmcv.main(path) == status
+    assert done == calls.split()
+    said = capsys.readouterr().out
+    why = 'the operators of the ready wheel do not run' if ready else reason
+    assert (why in said) == ('build' in done)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import pickle
 import sys
 import uuid
@@ -131,10 +132,32 @@ def installation_mark() -> str | None:
         return None
 
 
+def mark(checkpoint: dict[str, Any]) -> None:
+    """Note in a checkpoint's ``meta`` that this installation wrote it.
+
+    From PyTorch 2.10 on, which warns of no file, nothing is noted.
+
+    Args:
+        checkpoint: What is about to be written.
+    """
+    if not torch_is(2, 10) and (own := installation_mark()):
+        checkpoint.setdefault('meta', {})[MARK_KEY] = own
+
+
+def _is_own(path: Path) -> bool:
+    own = installation_mark()
+    if own is None or path.stat().st_size == 0:
+        return False
+    with (
+        open(path, 'rb') as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        return content.find(own.encode()) >= 0
+
+
 def _warn_of_a_stranger(path: Path) -> None:
     global _warned
-    mark = installation_mark()
-    if _warned or (mark and mark.encode() in path.read_bytes()):
+    if _warned or _is_own(path):
         return
     _warned = True
     print_log(

@@ -22,6 +22,7 @@ from mmdcls.checkpoints.reading import (
     write_safetensors,
 )
 from mmdcls.checkpoints.sources import WEB, download
+from mmdcls.checkpoints.unpickler import mark
 from mmdcls.files import refuse_overwriting, written_whole
 
 
@@ -152,6 +153,9 @@ def write_checkpoint(checkpoint: dict, target: str | os.PathLike) -> None:
             if Path(target).suffix == '.safetensors':
                 write_safetensors(checkpoint, temporary)
                 return
+            if 'meta' in checkpoint:
+                checkpoint = {**checkpoint, 'meta': {**checkpoint['meta']}}
+                mark(checkpoint)
             with open(temporary, 'wb') as file:
                 torch.save(checkpoint, file)
     except OSError as error:

@@ -20,6 +20,7 @@ from mmdcls.checkpoints import (
     compare_state_dicts,
     tensors_of,
 )
+from mmdcls.checkpoints.unpickler import mark
 from mmdcls.registry import HOOKS
 
 # Also ``img_backbone.`` and ``detector.backbone.``.
@@ -69,6 +70,10 @@ class StrictCheckpointHook(Hook):
                 check_pretrained(
                     module, self.allow_mismatch or resizes, all_layers=False
                 )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note that this installation writes ``checkpoint``."""
+        mark(checkpoint)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare ``checkpoint`` with ``runner.model``."""

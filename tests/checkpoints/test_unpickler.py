@@ -7,10 +7,14 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from helpers.engine_runs import run
 from mmengine.logging import HistoryBuffer
 
 from mmdcls.checkpoints import reading, unpickler
 from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint
+from mmdcls.converters.checkpoint_files import write_checkpoint
+
+HOOK = dict(type='mmdcls.StrictCheckpointHook')
 
 
 @pytest.fixture
@@ -128,10 +132,23 @@ def test_a_stranger_is_told_once(tmp_path, before_2_10):
 
 
 def test_what_this_installation_wrote_is_no_stranger(tmp_path, before_2_10):
-    meta = {unpickler.MARK_KEY: unpickler.installation_mark()}
-    torch.save({'state_dict': {}, 'meta': meta}, tmp_path / 'a.pth')
-    read_checkpoint(tmp_path / 'a.pth')
+    run(tmp_path / 'run', max_epochs=1, custom_hooks=[HOOK])
+    (trained,) = (tmp_path / 'run').glob('*.pth')
+    read_checkpoint(trained)
+    content = {'state_dict': {}, 'meta': {'classes': ['a']}}
+    write_checkpoint(content, tmp_path / 'a.pth')
+    assert read_checkpoint(tmp_path / 'a.pth')['meta'].keys() == {
+        'classes',
+        unpickler.MARK_KEY,
+    }
+    assert content['meta'] == {'classes': ['a']}
     assert before_2_10 == []
+
+
+def test_nothing_is_noted_where_nobody_is_warned(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpickler, 'torch_is', lambda *version: True)
+    write_checkpoint({'state_dict': {}, 'meta': {}}, tmp_path / 'a.pth')
+    assert read_checkpoint(tmp_path / 'a.pth')['meta'] == {}
 
 
 def test_without_a_cache_everybody_is_a_stranger(tmp_path, before_2_10, monkeypatch):

@@ -232,7 +232,7 @@ def test_tool_prints_the_table_and_compares(mini_sets, small_model, tmp_path):
     size = f'{counted.flops / 1e9:.1f} / {counted.parameters / 1e6:.1f}'
     assert f'| mine | {size} |' in output and f'| other | {size} |' in output
     assert '| ConvNeXt-dcls-T (paper) | 5.0 / 28.6 | 82.5 | 41.5 | 39.7 |' in output
-    assert {path.name for path in (tmp_path / 'out').iterdir()} == set(FILES)
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {*FILES, 'cells'}
     assert (tmp_path / 'out/robustness.md').read_text() in output
     with Image.open(tmp_path / 'out/robustness.png') as plot:
         assert min(plot.size) > 300 and len(plot.convert('L').getcolors()) > 20
