@@ -1,16 +1,23 @@
 # The entry points of a fresh clone. `make help` lists them.
 #   make PYTHON=python3.12 …   another Python for .venv (3.10, 3.11 or 3.12)
 #   make WORKERS=8 test        more test processes
+#   make STACK=onedl test      OneDL's packages in .venv-onedl in place of OpenMMLab's
 
 PYTHON ?= python3
 WORKERS ?= 2
 
-VENV := .venv
+STACK ?= openmmlab
+ifeq ($(filter openmmlab onedl,$(STACK)),)
+$(error STACK=$(STACK) is unknown; accepted are openmmlab and onedl)
+endif
+
+VENV := .venv$(if $(filter onedl,$(STACK)),-onedl)
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 UV_INSTALL := $(BIN)/uv pip install --python $(BIN)/python
 LOCK := requirements/constraints.txt
-MM_FILES := requirements/mminstall.txt requirements/mmcv.txt
+MM_FOLDER := requirements$(if $(filter onedl,$(STACK)),/onedl)
+MM_FILES := $(addprefix $(MM_FOLDER)/,mminstall.txt mmcv.txt)
 REQUIREMENTS := $(addprefix requirements/,runtime.txt optional.txt tests.txt)
 MMCV := $(shell sed -n 's/^mmcv==//p' requirements/mmcv.txt)
 space := $(subst ,, )
@@ -75,7 +82,8 @@ $(TORCH_STAMP): $(LOCK) $(MM_FILES) $(REQUIREMENTS)
 	  | $(TORCH_VENV)/bin/uv pip install --quiet --python $(TORCH_VENV)/bin/python \
 	    -c $(TORCH_VENV)/constraints.txt -r - torch==$(TORCH) torchvision 'setuptools<81' \
 	    mmcv-lite==$(MMCV) $(if $(filter 2.1.% 2.2.%,$(TORCH)),'numpy<2') \
-	    $(if $(filter 2.8.%,$(TORCH)),'numpy<2.3') $(call or_fail,\
+	    $(if $(filter 2.8.%,$(TORCH)),'numpy<2.3') \
+	  && $(TORCH_VENV)/bin/python -c 'import mmcv, torch' $(call or_fail,\
 	  could not install PyTorch $(TORCH) for $(PYTHON): see the message above.)
 	@touch $@
 
@@ -108,10 +116,10 @@ $(STAMPS)/torch: requirements/build.txt $(LOCK) | $(STAMPS)/venv
 	@touch $@
 
 $(STAMPS)/openmmlab: $(MM_FILES) tools/setup/install_mmcv.py $(STAMPS)/torch
-	$(call say,set-up 3/5: OpenMMLab; MMCV is compiled once (5 min on 2 cores) and kept)
-	@$(UV_INSTALL) -r requirements/mminstall.txt $(call or_fail,\
+	$(call say,set-up 3/5: OpenMMLab; MMCV ready-made or compiled once (5 min on 2 cores))
+	@$(UV_INSTALL) -r $(MM_FOLDER)/mminstall.txt $(call or_fail,\
 	  could not install the OpenMMLab packages: see the message above.)
-	@$(BIN)/python -u tools/setup/install_mmcv.py $(call or_fail,\
+	@$(BIN)/python -u tools/setup/install_mmcv.py $(MM_FOLDER)/mmcv.txt $(call or_fail,\
 	  could not compile or install MMCV: see the message above.)
 	@touch $@
 
@@ -135,7 +143,7 @@ $(STAMPS)/mmdcls: setup.py pyproject.toml MANIFEST.in mmdcls/version.py $(STAMPS
 LOCK_FLAGS ?=
 
 lock: env  ## pin the whole stack anew in requirements/constraints.txt
-	@grep -hv '^-c ' requirements/build.txt $(MM_FILES) $(REQUIREMENTS) \
+	@grep -hv '^-c ' requirements/build.txt requirements/mm*.txt $(REQUIREMENTS) \
 	  | $(BIN)/uv pip compile - --quiet --output-file $(LOCK) $(LOCK_FLAGS) \
 	    --python $(BIN)/python --python-version 3.10 --universal --no-build-isolation \
 	    --no-annotate --custom-compile-command 'make lock'

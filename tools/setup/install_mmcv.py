@@ -1,7 +1,8 @@
-"""Compile MMCV once for this Python, PyTorch and device, keep the wheel, install it.
+"""Install MMCV with operators that run here: a ready wheel, or one compiled once.
 
-MMCV comes as source only, and pip's and uv's caches know a wheel by MMCV's version
-alone: they would hand out one that was compiled against another PyTorch.
+Wheels are published for some versions of PyTorch and CUDA only. Where none fits, MMCV
+is compiled, and the wheel is kept: pip's and uv's caches know a wheel by MMCV's version
+alone, and would hand out one that was compiled against another PyTorch.
 """
 
 import os
@@ -16,12 +17,18 @@ from pathlib import Path
 import torch
 from torch.utils.cpp_extension import CUDA_HOME
 
-ROOT = Path(__file__).resolve().parents[2]
+# Pages of links to the wheels for a device (`cpu`, `cu121`) and a version of PyTorch.
+READY_WHEELS = {
+    'mmcv': 'https://download.openmmlab.com/mmcv/dist/{device}/torch{major}.{minor}/'
+    'index.html',
+    'onedl-mmcv': 'https://mmwheels.onedl.ai/{device}-torch{major}{minor}0/simple/'
+    'onedl-mmcv/',
+}
 
 
-def pinned_version(requirements: str) -> str:
-    """Return the version that the text of a requirements file pins MMCV to."""
-    return re.search(r'^mmcv==(\S+)$', requirements, re.MULTILINE).group(1)
+def pinned_version(requirements: str) -> tuple[str, str]:
+    """Return the package and the version that the text of a requirements file pins."""
+    return re.search(r'^((?:onedl-)?mmcv)==(\S+)$', requirements, re.MULTILINE).groups()
 
 
 def target_device() -> str:
@@ -30,22 +37,49 @@ def target_device() -> str:
         return 'cuda'
     if torch.cuda.is_available() and CUDA_HOME is None:
         print(
-            'This machine has a GPU but no nvcc (the CUDA toolkit): MMCV is compiled '
-            'for the CPU, and detection will not run on the GPU.'
+            'This machine has a GPU but no nvcc (the CUDA toolkit): where MMCV must be '
+            'compiled, it is for the CPU, and detection will not run on the GPU.'
         )
     return 'cuda' if torch.cuda.is_available() and CUDA_HOME else 'cpu'
 
 
-def wheel_folder(version: str, device: str) -> Path:
-    """Return the folder that keeps the wheel of this version for this machine."""
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    python = sys.implementation.cache_tag
-    return (
-        cache / 'mmdcls' / f'mmcv-{version}-torch{torch.__version__}-{python}-{device}'
+def ready_wheels(package: str) -> str:
+    """Return the page of the ready wheels for this PyTorch and device.
+
+    ``MMCV_WHEELS`` names another page, or a folder.
+    """
+    on_gpu = torch.cuda.is_available() or os.environ.get('FORCE_CUDA') == '1'
+    cuda = (torch.version.cuda or '').replace('.', '')
+    major, minor = torch.__version__.split('.')[:2]
+    return os.environ.get('MMCV_WHEELS') or READY_WHEELS[package].format(
+        device=f'cu{cuda}' if on_gpu and cuda else 'cpu', major=major, minor=minor
     )
 
 
-def build_wheel(version: str, device: str, folder: Path) -> None:
+def wheel_folder(package: str, version: str, device: str) -> Path:
+    """Return the folder that keeps the compiled wheel for this machine."""
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    python = sys.implementation.cache_tag
+    name = f'{package}-{version}-torch{torch.__version__}-{python}-{device}'
+    return cache / 'mmdcls' / name
+
+
+def download_wheel(package: str, version: str, folder: Path) -> str | None:
+    """Download a ready wheel into ``folder``; return why there is none, or None."""
+    page = ready_wheels(package)
+    pip = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps']
+    # Where the page cannot be reached, compiling is near: no use to try it for minutes.
+    pip += ['--no-cache-dir', '--retries=0', '--timeout=15']
+    pip += ['--no-index', f'--find-links={page}', '--only-binary=:all:']
+    done = subprocess.run(
+        [*pip, f'--dest={folder}', f'{package}=={version}'],
+        capture_output=True,
+        text=True,
+    )
+    return None if done.returncode == 0 else f'{page} has none that fits this machine'
+
+
+def build_wheel(package: str, version: str, device: str, folder: Path) -> None:
     """Compile MMCV and put its wheel into ``folder``, which appears when it is done."""
     environment = {
         # Debug symbols take half of the compiler's time.
@@ -63,8 +97,9 @@ def build_wheel(version: str, device: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         wheels = Path(temporary) / 'wheels'
         pip = [sys.executable, '-m', 'pip', 'wheel', '--no-cache-dir', '--no-deps']
+        pip += ['--no-build-isolation', f'--no-binary={package}']
         subprocess.run(
-            [*pip, '--no-build-isolation', f'--wheel-dir={wheels}', f'mmcv=={version}'],
+            [*pip, f'--wheel-dir={wheels}', f'{package}=={version}'],
             env=environment,
             check=True,
         )
@@ -74,7 +109,7 @@ def build_wheel(version: str, device: str, folder: Path) -> None:
 
 def install(folder: Path) -> None:
     """Install the wheel in ``folder``; what it needs came with mminstall.txt."""
-    (wheel,) = folder.glob('mmcv-*.whl')
+    (wheel,) = folder.glob('*mmcv-*.whl')
     uv = [Path(sys.executable).with_name('uv'), 'pip', 'install', '--no-deps']
     subprocess.run([*uv, '--python', sys.executable, '--reinstall', wheel], check=True)
 
@@ -85,33 +120,54 @@ def works() -> bool:
     return subprocess.run([sys.executable, check]).returncode == 0
 
 
-def main() -> int:
-    """Install MMCV unless a working one is there; return the exit status."""
-    version = pinned_version((ROOT / 'requirements' / 'mmcv.txt').read_text())
+def install_ready_wheel(package: str, version: str) -> str | None:
+    """Install a ready wheel if one works here; return why not, or None."""
+    with tempfile.TemporaryDirectory() as temporary:
+        reason = download_wheel(package, version, Path(temporary))
+        if reason is None:
+            install(Path(temporary))
+            reason = None if works() else 'the operators of the ready wheel do not run'
+    return reason
+
+
+def main(requirements: str) -> int:
+    """Install MMCV unless a working one is there.
+
+    Args:
+        requirements: The requirements file that pins it.
+
+    Returns:
+        The exit status.
+    """
+    package, version = pinned_version(Path(requirements).read_text())
     try:
-        if metadata.version('mmcv') == version and works():
+        if metadata.version(package) == version and works():
             return 0
     except metadata.PackageNotFoundError:
         pass
     device = target_device()
-    folder = wheel_folder(version, device)
-    cached = folder.is_dir()
-    if not cached:
-        print(f'Compiling MMCV {version} for {device}; the wheel is kept in {folder}')
-        build_wheel(version, device, folder)
-    install(folder)
-    if works():
+    folder = wheel_folder(package, version, device)
+    if folder.is_dir():
+        print(f'MMCV {version} was compiled for {device} before: {folder}')
+        install(folder)
+        if works():
+            return 0
+        print('The wheel that was kept does not work here.')
+    reason = install_ready_wheel(package, version)
+    if reason is None:
+        print(f'A ready wheel of MMCV {version} works here: {ready_wheels(package)}')
         return 0
-    if not cached:
-        return 1
-    print(f'The wheel kept in {folder} does not work here: compiling MMCV anew')
-    build_wheel(version, device, folder)
+    print(
+        f'Compiling MMCV {version} for {device}, as there is no ready wheel for '
+        f'PyTorch {torch.__version__} ({reason}); what is compiled is kept in {folder}'
+    )
+    build_wheel(package, version, device, folder)
     install(folder)
     return 0 if works() else 1
 
 
 if __name__ == '__main__':
     try:
-        sys.exit(main())
+        sys.exit(main(*sys.argv[1:]))
     except subprocess.CalledProcessError as error:
         sys.exit(f'`{" ".join(map(str, error.cmd))}` ended with {error.returncode}')
