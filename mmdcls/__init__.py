@@ -5,7 +5,14 @@ PyTorch alone; the registries of OpenMMLab find layers, models and hooks by them
 when a config names them (``mmdcls.X``).
 """
 
+import sys
+
 from .version import __version__
+
+if sys.version_info < (3, 10):  # noqa: UP036, for clones on the path
+    raise ImportError(
+        f'This is Python {sys.version.split()[0]}, and mmdcls needs 3.10 or later.'
+    )
 
 __all__ = ['__version__', 'convert_to_dcls']
 

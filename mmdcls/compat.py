@@ -13,6 +13,10 @@ from typing import Any
 
 import torch
 
+from .environment import check_pytorch
+
+check_pytorch()
+
 OLDEST_TORCH = (2, 1)
 
 

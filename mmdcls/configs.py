@@ -15,6 +15,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import get_config
 
+from .environment import check_openmmlab
 from .errors import ConfigError
 
 SPLITS = ('train', 'val', 'test')
@@ -50,7 +51,16 @@ def read_config(config: str) -> Config:
 
     Raises:
         ConfigError: If it does not exist.
+        IncompatiblePackageError: If the package of its ``default_scope`` cannot be used
+            in this environment.
     """
+    cfg = _read(config)
+    if cfg.get('default_scope') in SCOPES:
+        check_openmmlab(cfg.default_scope)
+    return cfg
+
+
+def _read(config: str) -> Config:
     if '::' in config:
         try:
             return get_config(config)

@@ -23,3 +23,10 @@ class ArgumentTypeError(MmdclsError, TypeError):
 
 class MissingPackageError(MmdclsError, ImportError):
     """A package is needed that is not installed."""
+
+
+class IncompatiblePackageError(MmdclsError, RuntimeError):
+    """An installed package is of a version, or built in a way, that cannot work.
+
+    It is no ImportError, which mmengine's registries would log and pass over.
+    """

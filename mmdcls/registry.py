@@ -26,6 +26,10 @@ from . import (
     configs,  # noqa: F401, lets mmengine find configs by `mmdcls::`
     layers,
 )
+from .environment import check_openmmlab
+
+# mmengine would log an ImportError of this file and go on; this is none.
+check_openmmlab('mmengine')
 
 MODELS = Registry(
     'model',

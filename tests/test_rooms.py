@@ -32,8 +32,9 @@ ops
 configs
 progress
 files
-errors
 compat
+environment
+errors
 version
 """.splitlines()[1:]
 

@@ -1,3 +1,8 @@
+# ruff: noqa: E402, for what is wrong must be said before mmpretrain is imported.
+from mmdcls.environment import check_openmmlab
+
+check_openmmlab('mmpretrain')
+
 from .baselines import ConvNeXtBaseline, ResNetBaseline
 from .convnext_dcls import ConvNeXtDCLS
 from .resnet_dcls import ResNetDCLS
