@@ -82,19 +82,17 @@ def _check_operators(module: str) -> None:
     importlib.import_module('mmcv')
     try:
         importlib.import_module('mmcv._ext')
-        return
-    except ModuleNotFoundError:
-        trouble = 'has no compiled operators'
     except ImportError as error:
-        trouble = f'was compiled for another PyTorch ({error})'
-    name = next((n for n in OPENMMLAB['mmcv'] if _installed(n)), 'mmcv')
-    installed = _installed(name, 'mmcv-lite')
-    raise IncompatiblePackageError(
-        f"The installed MMCV {installed} {trouble}, and {module} needs MMCV's "
-        f'operators for PyTorch {_installed("torch")}: `pip uninstall mmcv-lite; pip '
-        f'install --no-deps --force-reinstall --no-cache-dir --no-build-isolation '
-        f'{name}=={installed}` compiles them.'
-    )
+        foreign = not isinstance(error, ModuleNotFoundError)
+        trouble = f'operators that do not load ({error})' if foreign else 'none'
+        name = next((n for n in OPENMMLAB['mmcv'] if _installed(n)), 'mmcv')
+        installed = _installed(name, 'mmcv-lite')
+        raise IncompatiblePackageError(
+            f"{module} needs MMCV's operators, compiled for PyTorch "
+            f'{_installed("torch")}, and the installed MMCV {installed} has {trouble}: '
+            '`pip uninstall mmcv-lite; pip install --no-deps --force-reinstall '
+            f'--no-cache-dir --no-build-isolation {name}=={installed}` compiles them.'
+        ) from error
 
 
 def _check_oldest(distribution: str) -> None:
