@@ -93,6 +93,8 @@ lint: env  ## check style, formatting, types and spelling
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/codespell
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows \
+	  .github/workflows/*.yml
 
 env: $(STAMPS)/mmdcls  ## make .venv with everything in it (again: does what is missing)
 

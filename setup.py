@@ -46,6 +46,7 @@ EXTRAS_REQUIRE = {
         'safetensors>=0.4.3',
     ],
     'tests': [
+        'check-jsonschema>=0.36',
         'codespell>=2.4',
         'dcls>=0.1.1',
         'hypothesis>=6.100',
