@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('configs/*/*.md')]
+PAGES += [ROOT / 'tests/README.md']
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
@@ -91,3 +92,23 @@ def test_dockerfile_copies_what_exists():
         assert all((ROOT / source).exists() for source in sources.split()), sources
     stages = re.findall(r'^FROM \S+ AS (\w+)$', text, re.MULTILINE)
     assert stages == ['cpu', 'cuda']
+
+
+def test_the_tests_of_every_module_are_known():
+    """In a file of its own, or where tests/README.md says."""
+    table = (ROOT / 'tests/README.md').read_text().partition('|---')[2]
+    told = re.findall(r'`([\w/]+\.py)`', table)
+    modules = {
+        str(path.relative_to(ROOT / 'mmdcls'))
+        for path in (ROOT / 'mmdcls').rglob('[!_]*.py')
+        if '.mim' not in path.parts
+    }
+    listed = {name for name in told if not Path(name).name.startswith('test_')}
+    for name in set(told) - listed:
+        assert (ROOT / 'tests' / name).is_file(), name
+    with_own_file = {
+        name
+        for name in modules
+        if (ROOT / 'tests' / name).with_name(f'test_{Path(name).name}').is_file()
+    }
+    assert listed == modules - with_own_file
