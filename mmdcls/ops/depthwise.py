@@ -1,7 +1,6 @@
 """Depthwise convolution with large kernels: one function, several backends."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -110,7 +109,9 @@ class DepthwiseConv2dFunction(torch.autograd.Function):
                 grad_kernel = run.grad_weight(x, grad_output, kernel_size, padding)
                 rows, columns = ctx.crop
                 if rows or columns:
-                    grad_kernel = F.pad(grad_kernel, (columns, columns, rows, rows))
+                    # Not F.pad, which PyTorch 2.6 cannot compile in a backward pass.
+                    margins = columns, columns, rows, rows
+                    grad_kernel = torch.constant_pad_nd(grad_kernel, margins)
             if ctx.needs_input_grad[2]:
                 grad_bias = grad_output.permute(0, 2, 3, 1).flatten(0, 2).sum(0)
         return grad_x, grad_kernel, grad_bias, None, None, None

@@ -133,7 +133,9 @@ class _BilinearKernel(Function):
     def backward(ctx, grad_kernel):
         weight, index, *fractions = ctx.saved_tensors
         dimensions = len(fractions)
-        grad = F.pad(grad_kernel, (_MARGIN, _MARGIN) * dimensions).flatten(2)
+        # Not F.pad, which asks for the device: PyTorch 2.6 cannot compile that here.
+        grad = torch.constant_pad_nd(grad_kernel, (_MARGIN, _MARGIN) * dimensions)
+        grad = grad.flatten(2)
         index = index.unsqueeze(1).expand(-1, *weight.shape)
         corners = grad.expand(len(index), *grad.shape).gather(3, index)
         corners = corners.unflatten(0, (2,) * dimensions)

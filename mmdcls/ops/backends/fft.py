@@ -7,6 +7,7 @@ largest maps. fp16 and bf16 tensors are transformed in float32.
 import torch
 from torch import Tensor
 
+from mmdcls.compat import is_compiling
 from mmdcls.errors import ArgumentError
 
 
@@ -42,7 +43,7 @@ def can_run(
 def forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
 ) -> Tensor:
-    """Convolve depthwise; the result has the memory format of ``x``."""
+    """Convolve depthwise; the result has the memory format of ``x`` if not compiled."""
     sizes = _transform_sizes(x.shape[2:], padding)
     kernel_size = weight.shape[2:]
     spectrum = _transform(x, sizes)
@@ -103,10 +104,15 @@ def _transform(x, sizes):
 
 def _invert(spectrum, sizes, crop, like):
     output = torch.fft.irfft2(spectrum, s=sizes)[..., crop[0], crop[1]]
+    output = output.to(like.dtype)
+    if is_compiling():
+        # The compiler lays maps out itself, and that of PyTorch 2.6 lets nobody ask a
+        # gradient for its format.
+        return output
     memory_format = torch.contiguous_format
     if like.is_contiguous(memory_format=torch.channels_last):
         memory_format = torch.channels_last
-    return output.to(like.dtype).contiguous(memory_format=memory_format)
+    return output.contiguous(memory_format=memory_format)
 
 
 def _fast_size(size: int) -> int:
