@@ -3,7 +3,7 @@
 import pytest
 
 from mmdcls.compat import torch_is
-from mmdcls.ops.backends.gpu import has_triton
+from mmdcls.ops.backends.gpu import has_triton, triton_is
 
 needs_compile = pytest.mark.skipif(
     not torch_is(2, 6), reason='compiled as a whole by PyTorch 2.6 and later only'
@@ -16,4 +16,7 @@ needs_float16_on_cpu = pytest.mark.skipif(
 )
 needs_triton = pytest.mark.skipif(
     not has_triton(), reason='the kernels need Triton 3.4 or later'
+)
+needs_the_pinned_triton = pytest.mark.skipif(
+    not triton_is(3, 7), reason='compilers before Triton 3.7 make other code of it'
 )

@@ -25,10 +25,15 @@ def is_interpreted() -> bool:
 @torch.compiler.assume_constant_result
 def has_triton() -> bool:
     """Tell whether Triton is installed, in a version that the kernels run on."""
+    return triton_is(*OLDEST_TRITON)
+
+
+def triton_is(major: int, minor: int) -> bool:
+    """Tell whether Triton is installed, in this version or a later one."""
     version = triton_version()
     if version is None:
         return False
-    return tuple(map(int, version.split('.')[:2])) >= OLDEST_TRITON
+    return tuple(map(int, version.split('.')[:2])) >= (major, minor)
 
 
 @functools.cache

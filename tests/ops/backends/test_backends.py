@@ -13,6 +13,7 @@ from helpers.tolerances import assert_close
 from mmdcls.errors import ArgumentError, MissingPackageError, MmdclsError
 from mmdcls.ops import backends
 from mmdcls.ops.backends import BACKENDS, OPERATIONS, choices, toeplitz
+from mmdcls.ops.backends.gpu import triton_is
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
@@ -70,6 +71,16 @@ def test_an_old_triton_is_named(monkeypatch):
         BACKENDS['triton'].can_run(
             *('forward', torch.zeros(1, 2, 4, 4), (3, 3), (1, 1)), raise_error=True
         )
+
+
+@pytest.mark.parametrize(
+    ('version', 'is_new'),
+    [(None, False), ('2.1.0', False), ('3.6.0', False), ('3.7.1', True)]
+    + [('3.10.0+git1', True), ('4.0', True)],
+)
+def test_versions_of_triton_are_compared_as_numbers(version, is_new, monkeypatch):
+    monkeypatch.setattr('mmdcls.ops.backends.gpu.triton_version', lambda: version)
+    assert triton_is(3, 7) == is_new
 
 
 def test_the_version_of_triton_is_read_without_importing_it():

@@ -6,17 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.triton_runs import run_python
-from helpers.versions import needs_triton
-
-from mmdcls.ops.backends.gpu import triton_version
+from helpers.versions import needs_the_pinned_triton, needs_triton
 
 FOLDER = Path(__file__).parent
 pytestmark = needs_triton
-
-
-needs_the_pinned_triton = pytest.mark.skipif(
-    (triton_version() or '') < '3.6', reason='older compilers make other code of it'
-)
 
 # Largest number of registers of each case, in the order of the targets. With more,
 # fewer threads share a multiprocessor; with more than there are, sums are spilled.
