@@ -41,6 +41,7 @@ def main() -> None:
             enable_amp,
             load_config,
             start_backbone_from,
+            warn_of_random_backbone,
         )
         from mmdcls.apis.run_outputs import check_start
         from mmdcls.apis.unpickling import refuse_unpickling
@@ -60,6 +61,7 @@ def main() -> None:
         if args.resume:
             cfg.resume = True
             cfg.load_from = None if args.resume == 'auto' else args.resume
+        warn_of_random_backbone(cfg)
         check_start(cfg)
         check_data_paths(cfg, ('train', 'val'))
         refuse_unpickling(cfg, ('train', 'val'), args.allow_pickle)

@@ -1,4 +1,4 @@
-# Paper Table 3, ConvNeXt-B-dcls: mmseg's ConvNeXt-B recipe with DCLS in the backbone.
+# Paper Table 3, ConvNeXt-dcls-B: mmseg's ConvNeXt-B recipe with DCLS in the backbone.
 _base_ = './upernet_convnext-base_8xb2-amp-160k_ade20k-512x512.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# UperNet 640x640, ConvNeXt-B-dcls: mmseg's recipe with DCLS in the backbone.
+# UperNet 640x640, ConvNeXt-dcls-B: mmseg's recipe with DCLS in the backbone.
 _base_ = './upernet_convnext-base_8xb2-amp-160k_ade20k-640x640.py'
 
 model = dict(

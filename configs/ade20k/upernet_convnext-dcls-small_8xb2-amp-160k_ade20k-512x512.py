@@ -1,4 +1,4 @@
-# Paper Table 3, ConvNeXt-S-dcls: mmseg's ConvNeXt-S recipe with DCLS in the backbone.
+# Paper Table 3, ConvNeXt-dcls-S: mmseg's ConvNeXt-S recipe with DCLS in the backbone.
 _base_ = './upernet_convnext-small_8xb2-amp-160k_ade20k-512x512.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# Paper Table 3, ConvNeXt-T-dcls: mmseg's ConvNeXt-T recipe with DCLS in the backbone.
+# Paper Table 3, ConvNeXt-dcls-T: mmseg's ConvNeXt-T recipe with DCLS in the backbone.
 _base_ = './upernet_convnext-tiny_8xb2-amp-160k_ade20k-512x512.py'
 
 model = dict(

@@ -1,7 +1,9 @@
-# Paper Table 3, ConvNeXt-T: mmseg's own recipe, to run beside ConvNeXt-T-dcls.
+# Paper Table 3, ConvNeXt-T: mmseg's own recipe, to run beside ConvNeXt-dcls-T.
 _base_ = 'mmseg::convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py'
 
 # mmdcls.engine lets torch >= 2.6 read the run's own checkpoints.
 custom_imports = dict(
     imports=['mmpretrain.models', 'mmdcls.engine'], allow_failed_imports=False
 )
+# For --auto-scale-lr: 8 GPUs with 2 images each.
+auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -1,4 +1,4 @@
-# Paper Table 4, CNeXt-dcls-S: mmdet's ConvNeXt-S recipe with DCLS in the backbone.
+# Paper Table 4, ConvNeXt-dcls-S: mmdet's ConvNeXt-S recipe with DCLS in the backbone.
 _base_ = './cascade-mask-rcnn_convnext-small_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# Paper Table 4, CNeXt-dcls-T: mmdet's ConvNeXt-T recipe with DCLS in the backbone.
+# Paper Table 4, ConvNeXt-dcls-T: mmdet's ConvNeXt-T recipe with DCLS in the backbone.
 _base_ = './cascade-mask-rcnn_convnext-tiny_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# Paper Table 4, ConvNeXt-S: mmdet's own recipe, to run beside CNeXt-dcls-S.
+# Paper Table 4, ConvNeXt-S: mmdet's own recipe, to run beside ConvNeXt-dcls-S.
 _base_ = 'mmdet::convnext/cascade-mask-rcnn_convnext-s-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py'  # noqa: E501
 
 # mmdcls.engine lets torch >= 2.6 read the run's own checkpoints.

@@ -1,4 +1,4 @@
-# Mask R-CNN 3x, ConvNeXt-T-dcls: mmdet's ConvNeXt-T recipe with DCLS in the backbone.
+# Mask R-CNN 3x, ConvNeXt-dcls-T: mmdet's ConvNeXt-T recipe with DCLS in the backbone.
 _base_ = './mask-rcnn_convnext-tiny_fpn_amp-ms-crop-3x_coco.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# Mask R-CNN 3x, ConvNeXt-T: mmdet's own recipe, to run beside ConvNeXt-T-dcls.
+# Mask R-CNN 3x, ConvNeXt-T: mmdet's own recipe, to run beside ConvNeXt-dcls-T.
 _base_ = 'mmdet::convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py'
 
 # mmdcls.engine lets torch >= 2.6 read the run's own checkpoints.

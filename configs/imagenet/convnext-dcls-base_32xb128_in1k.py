@@ -1,4 +1,4 @@
-# Paper Table 2, ConvNeXt-B-dcls.
+# Paper Table 2, ConvNeXt-dcls-B.
 _base_ = './convnext-dcls-tiny_32xb128_in1k.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# Paper Table 2, ConvNeXt-T-dcls: DCLS in the backbone and all learning techniques of
+# Paper Table 2, ConvNeXt-dcls-T: DCLS in the backbone and all learning techniques of
 # paper section 3.
 _base_ = '../_base_/imagenet_convnext_300e.py'
 

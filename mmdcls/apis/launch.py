@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -115,6 +116,27 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     cfg.model.backbone.init_cfg = dict(
         type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
     )
+
+
+def warn_of_random_backbone(cfg: Config) -> None:
+    """Warn if a segmentor's or detector's backbone would start from random weights.
+
+    The paper, and all of this field, start from an ImageNet classifier (§4.3).
+    """
+    if cfg.get('default_scope') not in ('mmseg', 'mmdet'):
+        return
+    if cfg.get('resume') or cfg.get('load_from') or cfg.model.get('init_cfg'):
+        return
+    backbone = cfg.model.get('backbone')
+    if backbone and not backbone.get('init_cfg'):
+        print_log(
+            f'The backbone {backbone.get("type")} starts from RANDOM weights, which '
+            'cost a segmentor or detector most of its score: the config has no '
+            'model.backbone.init_cfg and no load_from. --pretrained FILE starts it '
+            'from a classifier (docs/released_checkpoints.md has some).',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def enable_tta(cfg: Config) -> None:

@@ -1,4 +1,8 @@
-"""Tables 1 to 5 as the paper prints them, and the config of each row."""
+"""Tables 1 to 5 as the paper prints them, and the config of each row.
+
+A model has one name in all of them; the paper writes ConvNeXt-dcls-T in Table 5,
+ConvNeXt-T-dcls in Tables 2 and 3, and CNeXt-dcls-T in Table 4.
+"""
 
 from __future__ import annotations
 
@@ -94,8 +98,7 @@ def _plain_model(model: str) -> str | None:
         return None
     if model.startswith('ResNet'):
         return 'ResNet-50 3/9 dil 1'
-    plain = model.replace('-dcls', '').replace(', Gaussian', '')
-    return plain.replace('CNeXt', 'ConvNeXt')
+    return model.replace('-dcls', '').replace(', Gaussian', '')
 
 
 _TOP1 = {'top1': ('accuracy/top1', 1.0)}
@@ -143,16 +146,16 @@ TABLE_2 = Table(
         ConvNeXt-T-dil2 | 29 4.5 773.6 80.8
         ConvNeXt-T-ker17 | 30 5 560.0 82.0
         SLaK-T | 38 9.4 583.5 82.5
-        ConvNeXt-T-dcls | 29 5.0 725.3 82.5
+        ConvNeXt-dcls-T | 29 5.0 725.3 82.5
         Swin-S | 50 8.7 436.7 83.0
         ConvNeXt-S | 50 8.7 447.1 83.1
         SLaK-S | 75 16.6 367.9 83.8
-        ConvNeXt-S-dcls | 50 9.5 433.4 83.7
+        ConvNeXt-dcls-S | 50 9.5 433.4 83.7
         Swin-B | 88 15.4 286.6 83.5
         ConvNeXt-B | 89 15.4 292.1 83.8
         RepLKNet-31B | 79 15.4 295.5 83.5
         SLaK-B | 122 25.9 245.4 84.0
-        ConvNeXt-B-dcls | 89 16.5 285.4 84.1
+        ConvNeXt-dcls-B | 89 16.5 285.4 84.1
         """,
         _COLUMNS_1,
         {
@@ -164,9 +167,9 @@ TABLE_2 = Table(
             'ConvNeXt-B': f'mmpretrain::convnext/convnext-base{_CONVNEXT}',
             'ConvNeXt-T-dil2': f'{_IMAGENET}convnext-tiny-dil2{_CONVNEXT}',
             'ConvNeXt-T-ker17': f'{_IMAGENET}convnext-tiny-ker17{_CONVNEXT}',
-            'ConvNeXt-T-dcls': f'{_IMAGENET}convnext-dcls-tiny{_CONVNEXT}',
-            'ConvNeXt-S-dcls': f'{_IMAGENET}convnext-dcls-small{_CONVNEXT}',
-            'ConvNeXt-B-dcls': f'{_IMAGENET}convnext-dcls-base{_CONVNEXT}',
+            'ConvNeXt-dcls-T': f'{_IMAGENET}convnext-dcls-tiny{_CONVNEXT}',
+            'ConvNeXt-dcls-S': f'{_IMAGENET}convnext-dcls-small{_CONVNEXT}',
+            'ConvNeXt-dcls-B': f'{_IMAGENET}convnext-dcls-base{_CONVNEXT}',
         },
     ),
     _TOP1,
@@ -183,28 +186,28 @@ TABLE_3 = Table(
         """
         ConvNeXt-T | 46.0 60 939 23.9
         SLaK-T | 47.1 65 945 -
-        ConvNeXt-T-dcls | 47.1 60 950 21.1
+        ConvNeXt-dcls-T | 47.1 60 950 21.1
         ConvNeXt-S | 48.7 82 1027 22.1
-        ConvNeXt-S-dcls | 48.4 82 1045 19.5
+        ConvNeXt-dcls-S | 48.4 82 1045 19.5
         ConvNeXt-B | 49.1 122 1170 21.7
-        ConvNeXt-B-dcls | 49.3 122 1193 18.6
-        ConvNeXt-T-dcls, Gaussian | - - - -
+        ConvNeXt-dcls-B | 49.3 122 1193 18.6
+        ConvNeXt-dcls-T, Gaussian | - - - -
         ConvNeXt-B, 640x640 | - - - -
-        ConvNeXt-B-dcls, 640x640 | - - - -
+        ConvNeXt-dcls-B, 640x640 | - - - -
         """,
         _COLUMNS_3,
         {
             'ConvNeXt-T': _UPERNET.format('tiny', '512x512'),
-            'ConvNeXt-T-dcls': _UPERNET.format('dcls-tiny', '512x512'),
+            'ConvNeXt-dcls-T': _UPERNET.format('dcls-tiny', '512x512'),
             'ConvNeXt-S': _UPERNET.format('small', '512x512'),
-            'ConvNeXt-S-dcls': _UPERNET.format('dcls-small', '512x512'),
+            'ConvNeXt-dcls-S': _UPERNET.format('dcls-small', '512x512'),
             'ConvNeXt-B': _UPERNET.format('base', '512x512'),
-            'ConvNeXt-B-dcls': _UPERNET.format('dcls-base', '512x512'),
-            'ConvNeXt-T-dcls, Gaussian': _UPERNET.format(
+            'ConvNeXt-dcls-B': _UPERNET.format('dcls-base', '512x512'),
+            'ConvNeXt-dcls-T, Gaussian': _UPERNET.format(
                 'dcls-tiny-gaussian', '512x512'
             ),
             'ConvNeXt-B, 640x640': _UPERNET.format('base', '640x640'),
-            'ConvNeXt-B-dcls, 640x640': _UPERNET.format('dcls-base', '640x640'),
+            'ConvNeXt-dcls-B, 640x640': _UPERNET.format('dcls-base', '640x640'),
         },
     ),
     {'mIoU': ('mIoU', 1.0)},
@@ -234,28 +237,28 @@ TABLE_4 = Table(
         X101-64 | - 972 - 48.3 66.4 52.3 41.7 64.0 45.1
         Swin-T | - 745 - 50.4 69.2 54.7 43.7 66.6 47.3
         ConvNeXt-T | - 741 11.6 50.4 69.1 54.8 43.7 66.5 47.3
-        CNeXt-dcls-T | - 751 11.2 51.2 69.9 55.7 44.5 67.5 48.3
+        ConvNeXt-dcls-T | - 751 11.2 51.2 69.9 55.7 44.5 67.5 48.3
         Swin-S | - 838 - 51.9 70.7 56.3 45.0 68.2 48.8
         ConvNeXt-S | - 827 11.2 51.9 70.8 56.5 45.0 68.4 49.1
-        CNeXt-dcls-S | - 844 10.5 52.8 71.6 57.6 45.6 69.0 49.3
+        ConvNeXt-dcls-S | - 844 10.5 52.8 71.6 57.6 45.6 69.0 49.3
         Swin-B | - 982 - 51.9 70.5 56.4 45.0 68.1 48.9
         ConvNeXt-B | - 964 11.1 52.7 71.3 57.2 45.6 68.9 49.5
-        CNeXt-dcls-B | - 987 10.3 53.0 71.5 57.7 46.0 69.3 50.0
-        CNeXt-dcls-T, Gaussian | - - - - - - - - -
+        ConvNeXt-dcls-B | - 987 10.3 53.0 71.5 57.7 46.0 69.3 50.0
+        ConvNeXt-dcls-T, Gaussian | - - - - - - - - -
         ConvNeXt-T, Mask R-CNN | - - - - - - - - -
-        CNeXt-dcls-T, Mask R-CNN | - - - - - - - - -
+        ConvNeXt-dcls-T, Mask R-CNN | - - - - - - - - -
         """,
         _COLUMNS_4,
         {
             'ConvNeXt-T': _CASCADE.format('tiny'),
-            'CNeXt-dcls-T': _CASCADE.format('dcls-tiny'),
+            'ConvNeXt-dcls-T': _CASCADE.format('dcls-tiny'),
             'ConvNeXt-S': _CASCADE.format('small'),
-            'CNeXt-dcls-S': _CASCADE.format('dcls-small'),
+            'ConvNeXt-dcls-S': _CASCADE.format('dcls-small'),
             'ConvNeXt-B': _CASCADE.format('base'),
-            'CNeXt-dcls-B': _CASCADE.format('dcls-base'),
-            'CNeXt-dcls-T, Gaussian': _CASCADE.format('dcls-tiny-gaussian'),
+            'ConvNeXt-dcls-B': _CASCADE.format('dcls-base'),
+            'ConvNeXt-dcls-T, Gaussian': _CASCADE.format('dcls-tiny-gaussian'),
             'ConvNeXt-T, Mask R-CNN': _MASK.format('tiny'),
-            'CNeXt-dcls-T, Mask R-CNN': _MASK.format('dcls-tiny'),
+            'ConvNeXt-dcls-T, Mask R-CNN': _MASK.format('dcls-tiny'),
         },
     ),
     {

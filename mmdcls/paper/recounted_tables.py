@@ -21,6 +21,7 @@ from .printed_tables import Column, Row, Table
 _UNITS = {'parameters': 1e6, 'flops': 1e9}
 _DIGITS = {'parameters': 2, 'flops': 1, 'throughput': 2, 'score': 1}
 _MISSING = '–'
+_BLANK = f' /{_MISSING}'
 _ROBUSTNESS_SCORES = {
     'clean': ('top1', None),
     'c': ('mean_error', 75),
@@ -260,18 +261,30 @@ def rounding(row: Row, key: str) -> float:
     return 0.5 * 10 ** -len(decimals)
 
 
-def to_markdown(table: Table, filled: dict) -> str:
-    """Write a filled table as Markdown: the paper's columns, each followed by ours."""
+def to_markdown(table: Table, filled: dict, root: str = '') -> str:
+    """Write a filled table as Markdown: the paper's columns, each followed by ours.
+
+    A column of ours in which nothing was measured is left out.
+
+    Args:
+        table: The table as the paper prints it.
+        filled: What :func:`fill_table` makes of it.
+        root: What leads from the document's folder to the repository's, as ``'../'``.
+    """
     titles = ['Model']
+    rows = [[_link(row, root)] for row in table.rows]
     for column in table.columns:
-        titles += [f'{column.title}, paper', 'ours']
-    rows = []
-    for row, values in zip(table.rows, filled['rows'], strict=True):
-        cells = [_link(row)]
-        for column in table.columns:
-            cells.append(_paper_cell(column, row, values['paper']))
-            cells.append(_our_cell(column, values['ours']))
-        rows.append(cells)
+        paper = [
+            _paper_cell(column, row, values['paper'])
+            for row, values in zip(table.rows, filled['rows'], strict=True)
+        ]
+        ours = [_our_cell(column, values['ours']) for values in filled['rows']]
+        both = {f'{column.title}, paper': paper, 'ours': ours}
+        for title, cells in both.items():
+            if title == 'ours' and not any(cell.strip(_BLANK) for cell in cells):
+                continue
+            titles.append(title)
+            rows = [[*row, cell] for row, cell in zip(rows, cells, strict=True)]
     notes = [
         _note(row, values)
         for row, values in zip(table.rows, filled['rows'], strict=True)
@@ -284,12 +297,12 @@ def to_markdown(table: Table, filled: dict) -> str:
     return '\n'.join(lines).rstrip() + '\n'
 
 
-def _link(row: Row) -> str:
+def _link(row: Row, root: str) -> str:
     if not row.config:
         return row.model
     if '::' in row.config:
         return f'{row.model} (`{row.config}`)'
-    return f'[{row.model}]({row.config})'
+    return f'[{row.model}]({root}{row.config})'
 
 
 def _paper_cell(column: Column, row: Row, paper: dict) -> str:

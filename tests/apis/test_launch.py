@@ -14,6 +14,7 @@ from mmdcls.apis.launch import (
     load_config,
     start_backbone_from,
     use_available_device,
+    warn_of_random_backbone,
 )
 from mmdcls.checkpoints import CheckpointError
 from mmdcls.engine.cpu_runner import CPURunner
@@ -130,6 +131,29 @@ def test_a_backbone_starts_from_nothing_else(tmp_path):
         start_backbone_from(Config(dict(model=dict(backbone=dict(type='A')))), path)
     with pytest.raises(ConfigError, match='`pretrained`: the model .* no backbone'):
         start_backbone_from(Config(dict(model=dict(type='A'))), path)
+
+
+@pytest.mark.parametrize(
+    'scope, change, is_warned',
+    [
+        ('mmseg', {}, True),
+        ('mmdet', {'model.backbone.init_cfg': None}, True),
+        ('mmpretrain', {}, False),
+        ('mmseg', {'load_from': 'a.pth'}, False),
+        ('mmseg', {'resume': True}, False),
+        ('mmseg', {'model.init_cfg.type': 'Pretrained'}, False),
+        ('mmdet', {'model.backbone.init_cfg.type': 'Pretrained'}, False),
+    ],
+)
+def test_random_weights_downstream_are_told(scope, change, is_warned, monkeypatch):
+    backbone = dict(type='mmdcls.ConvNeXtDCLS')
+    cfg = Config(dict(default_scope=scope, model=dict(backbone=backbone)))
+    cfg.merge_from_dict(change)
+    messages = []
+    log = 'mmdcls.apis.launch.print_log'
+    monkeypatch.setattr(log, lambda text, **_: messages.append(text))
+    warn_of_random_backbone(cfg)
+    assert ['RANDOM weights' in text for text in messages] == [True] * is_warned
 
 
 @pytest.mark.parametrize(

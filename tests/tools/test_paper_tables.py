@@ -22,7 +22,7 @@ def test_tables_are_printed_and_written(tmp_path):
     assert f'configs/ade20k/{CONFIG}.py) | 47.1 | 12.3 |' in process.stdout
     tables = json.loads(out.read_text())
     assert [table['table'] for table in tables] == [1, 2, 3, 4, 5]
-    (row,) = [row for row in tables[2]['rows'] if row['model'] == 'ConvNeXt-T-dcls']
+    (row,) = [row for row in tables[2]['rows'] if row['model'] == 'ConvNeXt-dcls-T']
     assert row['paper']['mIoU'] == 47.1
     assert row['ours'] == {'mIoU': 12.34}
 

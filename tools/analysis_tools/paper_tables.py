@@ -6,6 +6,7 @@ a run. Throughput ratios come from a JSON of `tools/analysis_tools/benchmark.py`
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from mmdcls.command_line import ArgumentParser
@@ -76,8 +77,10 @@ def run(args: argparse.Namespace) -> None:
             )
             for table in tables
         ]
+    folder = args.update.parent if args.update else ROOT
+    root = f'{os.path.relpath(ROOT, folder)}/'.removeprefix('./')
     markdown = {
-        table.number: paper_tables.to_markdown(table, values)
+        table.number: paper_tables.to_markdown(table, values, root)
         for table, values in zip(tables, filled, strict=True)
     }
     if args.json:
