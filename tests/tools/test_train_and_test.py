@@ -20,20 +20,7 @@ from mmdcls.testing import make_mini
 
 SEGMENTATION = 'configs/mini/upernet_convnext-dcls-atto_1xb8-mini_ade20k-128x128.py'
 DETECTION = 'configs/mini/cascade-mask-rcnn_convnext-dcls-atto_fpn_1xb4-mini_coco.py'
-ADE20K = 'configs/ade20k/upernet_convnext-dcls-tiny_8xb2-amp-160k_ade20k-512x512.py'
-COCO = (
-    'configs/coco/'
-    'cascade-mask-rcnn_convnext-dcls-tiny_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py'
-)
 SPLITS = ('train', 'val', 'test')
-IN_ONE_PROCESS = [
-    'train_dataloader.num_workers=0',
-    'train_dataloader.persistent_workers=False',
-    'val_dataloader.num_workers=0',
-    'val_dataloader.persistent_workers=False',
-    'test_dataloader.num_workers=0',
-    'test_dataloader.persistent_workers=False',
-]
 
 
 @pytest.fixture(scope='session')
@@ -119,30 +106,6 @@ def test_detection_trains_and_tests(mini, tmp_path):
     assert 'coco/segm_mAP_50' in scores(tmp_path)
     assert (tmp_path / 'p.pkl').exists()
     assert len(list((tmp_path / 'pictures').glob('*.jpg'))) == 3
-
-
-@pytest.mark.slow
-def test_paper_ade20k_config_trains_on_mini_data(mini, tmp_path):
-    options = ['train_cfg.max_iters=2', 'train_cfg.val_interval=100', *IN_ONE_PROCESS]
-    output = assert_runs(
-        *('train.py', ADE20K, '--work-dir', tmp_path),
-        *('--data-root', mini / 'ADEChallengeData2016', '--cfg-options'),
-        *(*options, 'default_hooks.logger.interval=1'),
-    )
-    assert 'Iter(train) [2/2]' in output
-    assert (tmp_path / 'iter_2.pth').exists()
-
-
-@pytest.mark.slow
-def test_paper_coco_config_trains_on_mini_data(mini, tmp_path):
-    options = ['train_cfg.max_epochs=1', 'train_dataloader.batch_size=1']
-    output = assert_runs(
-        *('train.py', COCO, '--work-dir', tmp_path, '--data-root', mini / 'coco'),
-        *('--no-validate', '--cfg-options', *options, *IN_ONE_PROCESS),
-        *('train_dataloader.dataset.indices=2', 'default_hooks.logger.interval=1'),
-    )
-    assert 'Epoch(train) [1][2/2]' in output
-    assert (tmp_path / 'epoch_1.pth').exists()
 
 
 @pytest.mark.slow
