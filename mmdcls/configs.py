@@ -54,7 +54,12 @@ def read_config(config: str) -> Config:
         IncompatiblePackageError: If the package of its ``default_scope`` cannot be used
             in this environment.
     """
-    cfg = _read(config)
+    try:
+        cfg = _read(config)
+    except (ImportError, KeyError, TypeError):
+        # What its custom_imports raise is told better where it is known.
+        check_openmmlab('mmpretrain')
+        raise
     if cfg.get('default_scope') in SCOPES:
         check_openmmlab(cfg.default_scope)
     return cfg

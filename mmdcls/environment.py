@@ -55,7 +55,8 @@ def check_openmmlab(module: str) -> None:
         ModuleNotFoundError: If it is not installed.
         IncompatiblePackageError: If both lines of packages are installed; if a package
             is too old; if it refuses another one's version; if it needs MMCV's compiled
-            operators, and they are missing or do not load.
+            operators, and they are missing or do not load; if mmpretrain's models
+            cannot be imported beside a transformers that is newer than they are.
     """
     for distributions in OPENMMLAB.values():
         found = [name for name in distributions if _installed(name)]
@@ -75,6 +76,26 @@ def check_openmmlab(module: str) -> None:
         raise IncompatiblePackageError(
             f'{module} {_installed(*OPENMMLAB[module])} refuses this environment: '
             f'{error}'
+        ) from error
+    if module == 'mmpretrain':
+        _check_transformers()
+
+
+def _check_transformers() -> None:
+    """Import mmpretrain's models where they are known to fail: beside transformers 5.
+
+    Those of mmpretrain 1.2 take what transformers 5 has not for base classes.
+    """
+    transformers = _installed('transformers')
+    if transformers is None or _release(transformers) < (5,):
+        return
+    try:
+        importlib.import_module('mmpretrain.models')
+    except Exception as error:
+        raise IncompatiblePackageError(
+            f'mmpretrain {_installed(*OPENMMLAB["mmpretrain"])} cannot be imported '
+            f'beside transformers {transformers} ({error}): '
+            "`pip install 'transformers<5'` mends it."
         ) from error
 
 

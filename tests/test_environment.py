@@ -182,6 +182,24 @@ def test_what_upstream_refuses(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    'code',
+    ['import mmdcls.models', 'import mmdcls.configs as c; c.read_config({!r})'],
+    ids=['models', 'config'],
+)
+def test_a_transformers_that_is_too_new(tmp_path, code):
+    """As transformers 5 is: without something that mmpretrain 1.2 takes from it."""
+    write_distribution(tmp_path, 'transformers', '5.1.0')
+    (tmp_path / 'transformers').mkdir()
+    (tmp_path / 'transformers/__init__.py').touch()
+    sentence = refusal(tmp_path, '-c', code.format(CONFIGS['mmseg']))
+    assert re.fullmatch(
+        r'mmpretrain [\d.]+ cannot be imported beside transformers 5.1.0 '
+        r"\(cannot import .*\): `pip install 'transformers<5'` mends it.",
+        sentence,
+    )
+
+
 def test_an_old_python():
     code = (
         'import sys; sys.version_info = (3, 9, 1)\n'
