@@ -5,17 +5,21 @@ The two that are compared, model and inputs, are called the contenders.
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.structures import PixelData
+from mmengine.structures import InstanceData, PixelData
+from torch import nn
 
 from mmdcls.configs import scope_of
 from mmdcls.errors import ArgumentError
@@ -37,17 +41,22 @@ class Settings:
         batch_size: Images in a batch.
         shape: Height and width of the images; None stands for the task's default.
         device: ``'cpu'`` or ``'cuda'``.
-        amp: Automatic mixed precision: float16 on a GPU, bfloat16 on a CPU.
+        amp: Automatic mixed precision.
+        amp_dtype: Its data type; None stands for float16 on a GPU and bfloat16 on a
+            CPU.
         channels_last: Memory format of the images and the weights.
         compile: Whether to run through ``torch.compile``.
+        compile_backend: What compiles, as in ``torch.compile``.
     """
 
     batch_size: int = 8
     shape: tuple[int, int] | None = None
     device: str = 'cpu'
     amp: bool = False
+    amp_dtype: torch.dtype | None = None
     channels_last: bool = False
     compile: bool = False
+    compile_backend: str = 'inductor'
 
 
 @dataclass(frozen=True)
@@ -155,24 +164,38 @@ class Contender:
 
     def __init__(self, cfg: Config, settings: Settings) -> None:
         self.scope = scope_of(cfg)
+        self.cfg = cfg
+        init_default_scope(self.scope)
+        self.model = revert_sync_batchnorm(MODELS.build(cfg.model))
+        self._set(settings)
+
+    def with_settings(self, settings: Settings) -> Contender:
+        """Return this model under other settings; the two are not to be mixed.
+
+        Raises:
+            ArgumentError: If the batch size is below 1.
+        """
+        other = copy.copy(self)
+        other._set(settings)
+        return other
+
+    def _set(self, settings):
         if settings.batch_size < 1:
             raise ArgumentError(f'batch_size={settings.batch_size} must be at least 1.')
-        self.cfg, self.settings = cfg, settings
+        self.settings = settings
         self.shape = settings.shape or DEFAULT_SHAPES[self.scope]
-        init_default_scope(self.scope)
-        self._memory_format = (
+        memory_format = (
             torch.channels_last if settings.channels_last else torch.contiguous_format
         )
-        self.model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(
-            settings.device, memory_format=self._memory_format
-        )
+        self.model.to(settings.device, memory_format=memory_format)
         self._forward, self._run_two_stage = self.model.forward, run_two_stage
         if settings.compile:
-            self._forward = torch.compile(self._forward)
-            self._run_two_stage = torch.compile(self._run_two_stage)
+            backend = settings.compile_backend
+            self._forward = torch.compile(self._forward, backend=backend)
+            self._run_two_stage = torch.compile(self._run_two_stage, backend=backend)
         channels = input_channels(self.model)
         self.images = torch.randn(settings.batch_size, channels, *self.shape).to(
-            settings.device, memory_format=self._memory_format
+            settings.device, memory_format=memory_format
         )
         make_samples = {
             'mmpretrain': classification_samples,
@@ -193,23 +216,20 @@ class Contender:
             mode: One of :data:`MODES`.
 
         Raises:
-            ArgumentError: If the training of a detector is asked for.
+            ArgumentError: If the config has no optimizer to train with.
         """
         if mode == 'inference':
             self.model.eval()
             return self._infer
-        if self.scope == 'mmdet':
-            raise ArgumentError(
-                'Training is timed for classification and segmentation only; leave '
-                "'training' out of `modes` for detection."
-            )
         self.model.train()
         self._prepare_training()
         return self._train
 
     def autocast(self) -> torch.autocast:
         """Return a context of the precision that the settings ask for."""
-        dtype = torch.float16 if self.settings.device == 'cuda' else torch.bfloat16
+        dtype = self.settings.amp_dtype or (
+            torch.float16 if self.settings.device == 'cuda' else torch.bfloat16
+        )
         return torch.autocast(self.settings.device, dtype, enabled=self.settings.amp)
 
     @torch.no_grad()
@@ -228,7 +248,11 @@ class Contender:
             for key in ('optimizer', 'constructor', 'paramwise_cfg')
             if wrapper.get(key) is not None
         }
-        scaled = self.settings.amp and self.settings.device == 'cuda'
+        scaled = (
+            self.settings.amp
+            and self.settings.device == 'cuda'
+            and self.settings.amp_dtype in (None, torch.float16)
+        )
         options['type'] = 'AmpOptimWrapper' if scaled else 'OptimWrapper'
         init_default_scope(self.scope)
         self._optim_wrapper = build_optim_wrapper(self.model, options)
@@ -277,10 +301,22 @@ def segmentation_samples(
     ]
 
 
-def detection_samples(model: BaseModel, count: int, shape: tuple[int, int]) -> Sequence:
-    """Make samples with what inference needs to know of an image."""
-    from mmdet.structures import DetDataSample
+def detection_samples(
+    model: BaseModel, count: int, shape: tuple[int, int], objects: int = 10
+) -> Sequence:
+    """Make samples with random boxes of random classes, and the masks of these boxes.
 
+    Args:
+        model: A two-stage detector.
+        count: Number of images.
+        shape: Their height and width.
+        objects: Number of boxes in each.
+    """
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+
+    heads = model.roi_head.bbox_head
+    head: Any = heads[0] if isinstance(heads, nn.ModuleList) else heads
     metainfo: Mapping = dict(
         img_shape=shape,
         ori_shape=shape,
@@ -288,4 +324,27 @@ def detection_samples(model: BaseModel, count: int, shape: tuple[int, int]) -> S
         batch_input_shape=shape,
         scale_factor=(1.0, 1.0),
     )
-    return [DetDataSample(metainfo=metainfo) for _ in range(count)]
+    height, width = shape
+    samples = []
+    for _ in range(count):
+        # Corners in the first half, and sides of an eighth to a half of the image.
+        corner, side = (
+            torch.rand(objects, 2) / 2,
+            torch.rand(objects, 2) * 0.375 + 0.125,
+        )
+        boxes = torch.cat([corner, corner + side], 1)
+        boxes = (boxes * torch.tensor([width, height] * 2)).round()
+        masks = np.zeros((objects, height, width), np.uint8)
+        for mask, (left, top, right, bottom) in zip(
+            masks, boxes.int().tolist(), strict=True
+        ):
+            mask[top:bottom, left:right] = 1
+        instances = InstanceData(
+            bboxes=boxes,
+            labels=torch.randint(head.num_classes, (objects,)),
+            masks=BitmapMasks(masks, height, width),
+        )
+        sample = DetDataSample(metainfo=metainfo, gt_instances=instances)
+        sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
+        samples.append(sample)
+    return samples

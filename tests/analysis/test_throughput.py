@@ -112,11 +112,40 @@ def test_segmentation_is_run_and_trained():
     model.prepare('training')()
 
 
-def test_detection_is_run_and_its_training_refused():
-    model = contender(DETECTION, batch_size=1)
+def test_detection_is_run_and_trained():
+    model = contender(DETECTION, batch_size=2, shape=(96, 64))
     model.prepare('inference')()
-    with pytest.raises(ValueError, match=r"leave 'training' out of `modes`"):
-        model.prepare('training')
+    boxes = torch.stack([sample.gt_instances.bboxes for sample in model.samples])
+    assert (boxes[..., 2:] > boxes[..., :2]).all() and (boxes >= 0).all()
+    assert (boxes[..., 2] <= 64).all() and (boxes[..., 3] <= 96).all()
+    for sample in model.samples:
+        areas = sample.gt_instances.bboxes[:, 2:] - sample.gt_instances.bboxes[:, :2]
+        assert sample.gt_instances.masks.areas.tolist() == areas.prod(1).tolist()
+    before = {n: p.detach().clone() for n, p in model.model.named_parameters()}
+    model.prepare('training')()
+    for part in ('backbone', 'rpn_head', 'roi_head.bbox_head', 'roi_head.mask_head'):
+        changed = {
+            not torch.equal(param, before[name])
+            for name, param in model.model.named_parameters()
+            if name.startswith(part)
+        }
+        assert True in changed, part
+
+
+def test_a_model_is_run_under_other_settings():
+    first = contender()
+    second = first.with_settings(
+        Settings(batch_size=1, shape=(32, 32), amp=True, channels_last=True)
+    )
+    assert second.model is first.model
+    assert second.images.shape == (1, 3, 32, 32)
+    assert second.prepare('inference')().dtype == torch.bfloat16
+    assert first.images.shape == (2, 3, 64, 64)
+    half = Settings(1, (32, 32), amp=True, amp_dtype=torch.float16)
+    with first.with_settings(half).autocast():
+        assert torch.get_autocast_dtype('cpu') == torch.float16
+    with pytest.raises(ValueError, match='batch_size=0 must be at least 1'):
+        first.with_settings(Settings(batch_size=0))
 
 
 def test_bad_arguments():

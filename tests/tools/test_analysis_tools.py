@@ -11,9 +11,6 @@ from helpers.tool_runs import ROOT, assert_refuses, run_tool
 TINY = 'configs/imagenet/convnext-dcls-tiny_32xb128_in1k.py'
 MINI_CONVNEXT = 'configs/mini/convnext-dcls-atto_1xb32-mini_in1k-64px.py'
 MINI_RESNET = 'configs/mini/resnet18-dcls_1xb32-mini_in1k-64px.py'
-MINI_DETECTOR = (
-    'configs/mini/cascade-mask-rcnn_convnext-dcls-atto_fpn_1xb4-mini_coco.py'
-)
 
 
 def report_of(script, *arguments):
@@ -126,6 +123,36 @@ def test_plot_positions_draws_beside_the_log(tmp_path):
     assert (tmp_path / 'positions.png').read_bytes().startswith(b'\x89PNG')
 
 
+def test_device_report_is_written_and_put_into_a_page(tmp_path):
+    out, page = tmp_path / 'a' / 'report', tmp_path / 'page.md'
+    titles = ['Parity of construction', 'CUDA graphs']
+    report = report_of(
+        *('device_report.py', out, '--quick', '--device', 'cpu', '--only', *titles)
+    )
+    assert 'Parity of construction: ' in report
+    parity, graphs = json.loads(out.with_suffix('.json').read_text())['sections']
+    assert [row['result'] for row in parity['rows']] == ['passed'] * 3
+    assert graphs['note'] == 'Left out: it needs a GPU.'
+    lines = '<!-- Measured on a GPU: begin -->\n', '<!-- Measured on a GPU: end -->\n'
+    page.write_text(''.join(lines))
+    assert report_of('device_report.py', out, '--into', page) == f'Written: {page}\n'
+    assert '| gaussian | ' in page.read_text()
+
+
+@pytest.mark.slow
+def test_device_report_of_all_sections(tmp_path):
+    out = tmp_path / 'report'
+    report_of('device_report.py', out, '--quick', '--device', 'cpu')
+    sections = json.loads(out.with_suffix('.json').read_text())['sections']
+    rows = {section['title']: section['rows'] for section in sections}
+    assert {row['models'] for row in rows['Whole models']} == {
+        'ConvNeXt-atto',
+        'UperNet-atto',
+        'Cascade-atto',
+    }
+    assert len(rows['Whole models, compiled']) == 2
+
+
 @pytest.mark.parametrize(
     'message, script, arguments',
     [
@@ -142,10 +169,9 @@ def test_plot_positions_draws_beside_the_log(tmp_path):
             [MINI_RESNET, '--deploy', '--onnx', '--amp', '--shape', 64, 64],
         ),
         (
-            "leave 'training' out of --modes",
-            'benchmark.py',
-            [MINI_DETECTOR, MINI_DETECTOR]
-            + ['--modes', 'training', '--shape', 64, 64, '--batch-size', 1],
+            "--only names 'Speed', which is no section",
+            'device_report.py',
+            ['out', '--quick', '--only', 'Speed'],
         ),
         ('seeds=0 must be at least 1', 'compare_convolutions.py', ['--seeds', 0]),
         ('holds no */vis_data/scalars.json', 'plot_positions.py', ['configs']),

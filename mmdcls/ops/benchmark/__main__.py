@@ -27,21 +27,19 @@ from .contenders import ReleasedDcls2d
 from .layers import (
     KERNEL_COUNT,
     KERNEL_SIZE,
-    STAGES,
     Rates,
     Settings,
     check_parity,
+    default_settings,
     measure_rates,
     time_construction,
     time_growth,
     time_layers,
 )
 from .report import to_markdown
+from .sections import SECTIONS
 from .table import tune, write_choices
 from .timing import describe_device
-
-# Of a complete report, the most important one first; without and with a GPU.
-DTYPES = ((torch.float32,), (torch.float16, torch.bfloat16, torch.float32))
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -77,8 +75,16 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--minutes',
         type=float,
-        default=7.0,
-        help='how long --report may take before it leaves out the rest; default: 7',
+        default=8.0,
+        help='how long --report may take before it leaves out the rest; default: 8',
+    )
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        default=[],
+        choices=SECTIONS,
+        metavar='TITLE',
+        help=f'sections for --report, of: {", ".join(SECTIONS)}; default: all',
     )
     parser.add_argument(
         '--tune',
@@ -104,26 +110,14 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def read_settings(args: argparse.Namespace) -> Settings:
     """Turn what the command line asks for into settings."""
-    on_gpu = args.device.type == 'cuda'
-    settings = Settings(
-        device=args.device,
-        dtype=getattr(torch, args.dtype),
-        batch_sizes=tuple(args.batch_sizes or ((64, 128) if on_gpu else (4, 16))),
-        repetitions=args.repetitions,
-        released=ReleasedDcls2d is not None and not args.report,
-        compile=args.compile,
-        dtypes=DTYPES[on_gpu],
-    )
-    if not args.quick:
-        return settings
+    settings = default_settings(args.device, args.quick)
     return replace(
         settings,
-        batch_sizes=settings.batch_sizes[:1],
-        repetitions=1,
-        stages=tuple((16, size) for _, size in STAGES),
-        growth_sizes=(7, KERNEL_SIZE),
-        tuned_kernel_sizes=(7, 17),
-        construction=(16, 4),
+        dtype=getattr(torch, args.dtype),
+        batch_sizes=tuple(args.batch_sizes or settings.batch_sizes),
+        repetitions=1 if args.quick else args.repetitions,
+        released=ReleasedDcls2d is not None and not args.report,
+        compile=args.compile,
     )
 
 
@@ -135,7 +129,10 @@ def main(arguments: list[str] | None = None) -> None:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     if args.report:
-        sys.exit(not write_complete_report(settings, args.report, args.minutes))
+        done = write_complete_report(
+            settings, args.report, args.minutes, SECTIONS, args.only
+        )
+        sys.exit(not done)
     check_parity(settings.device, settings.dtype)
     if args.tune:
         write_choices(args.choices, (args.device.type, args.dtype), tune(settings))

@@ -28,6 +28,9 @@ class DCLSLayer(nn.Module):
         kernel_size: Dilated kernel size, rows and columns alike.
         kernel_count: Elements per channel.
         interpolation: The interpolation, as in ``mmdcls.ops.construct_kernel``.
+
+    Attributes:
+        backend: The backend, as in ``mmdcls.ops.depthwise_conv2d``.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class DCLSLayer(nn.Module):
         interpolation: str = 'bilinear',
     ):
         super().__init__()
+        self.backend = 'auto'
         self.interpolation = interpolation
         self.kernel_size = (kernel_size, kernel_size)
         self.weight = nn.Parameter(torch.randn(channels, 1, kernel_count) / 6)
@@ -68,7 +72,8 @@ class DCLSLayer(nn.Module):
         if kernel is None:
             kernel = self.construct_kernel().to(x.dtype)
         bias = self.bias.to(x.dtype)
-        return depthwise_conv2d(x, kernel, bias, padding=self.kernel_size[0] // 2)
+        padding = self.kernel_size[0] // 2
+        return depthwise_conv2d(x, kernel, bias, padding=padding, backend=self.backend)
 
 
 def released_layer(layer: DCLSLayer) -> nn.Module:

@@ -1,7 +1,7 @@
 """The parts of the benchmark: layers, growth with the kernel's size, construction."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,19 @@ STAGES = ((96, 56), (192, 28), (384, 14), (768, 7))
 KERNEL_SIZE, KERNEL_COUNT = 17, 34
 GROWTH_SIZES = (7, 11, 17, 21, 27, 31)
 TUNED_KERNEL_SIZES = (7, 17, 21, 31, 51)
+
+# Shapes of maps and sizes of kernels that a report checks: odd sizes, maps smaller than
+# the kernel, and rows that no load of 16 bytes is aligned with.
+PARITY_CASES = (
+    ((2, 8, 56, 56), (17, 17)),
+    ((5, 8, 7, 7), (13, 13)),
+    ((3, 4, 25, 41), (17, 17)),
+    ((1, 2, 40, 100), (31, 31)),
+    ((2, 3, 12, 20), (4, 6)),
+)
+
+# Name of a model: the batch, and height and width of the maps of its first stage.
+MODELS = {'ImageNet': (64, 56, 56), 'UperNet': (2, 128, 128), 'Cascade': (1, 200, 320)}
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,40 @@ class Settings:
     growth_sizes: tuple[int, ...] = GROWTH_SIZES
     tuned_kernel_sizes: tuple[int, ...] = TUNED_KERNEL_SIZES
     construction: tuple[int, int] = (1024, 40)
+
+
+def default_settings(device: torch.device, quick: bool = False) -> Settings:
+    """Return the settings of a device.
+
+    Args:
+        device: The device.
+        quick: Whether to use few channels and measure once, only to see it run.
+    """
+    if device.type == 'cuda':
+        dtypes = torch.float16, torch.bfloat16, torch.float32
+        settings = Settings(device, torch.float32, (64, 128), dtypes=dtypes)
+    else:
+        settings = Settings(device, torch.float32, (4, 16))
+    if not quick:
+        return settings
+    return replace(
+        settings,
+        batch_sizes=settings.batch_sizes[:1],
+        repetitions=1,
+        stages=tuple((16, size) for _, size in STAGES),
+        growth_sizes=(7, KERNEL_SIZE),
+        tuned_kernel_sizes=(7, 17),
+        construction=(16, 4),
+    )
+
+
+def model_shapes(settings: Settings) -> list[tuple[str, tuple[int, int, int, int]]]:
+    """Return the name of each of :data:`MODELS` and the shape of its maps, by stage."""
+    return [
+        (model, (batch, channels, height >> stage, width >> stage))
+        for model, (batch, height, width) in MODELS.items()
+        for stage, (channels, _) in enumerate(settings.stages)
+    ]
 
 
 @dataclass(frozen=True)
@@ -148,6 +195,12 @@ def time_stage(
     if device.type == 'cuda':  # On a CPU all maps become channels_last.
         infer['dcls nchw'] = inference(layer, x, kernel)
         train['dcls nchw'] = train_step(layer, x, grad_output)
+        aten = copy.copy(layer)
+        aten.backend = 'aten'
+        infer['aten'] = inference(aten, x_last, kernel)
+        train['aten'] = train_step(aten, x_last, grad_last)
+        infer['aten nchw'] = inference(aten, x, kernel)
+        train['aten nchw'] = train_step(aten, x, grad_output)
     if settings.released and dtype == torch.float32:
         released = released_layer(layer)
         infer['released'] = inference(released, x)

@@ -1,9 +1,6 @@
-"""The sections of a complete report: each gives its rows one by one.
+"""The sections of a complete report on the operators."""
 
-A row is a flat dict, one column of a table for each key. Times are in milliseconds.
-"""
-
-from collections.abc import Callable, Iterator
+import json
 from dataclasses import replace
 
 import torch
@@ -16,25 +13,12 @@ from mmdcls.ops.kernel import INTERPOLATIONS
 
 from . import blocks, layers
 from .contenders import DCLSLayer, inference, train_step
-from .layers import Settings
+from .layers import PARITY_CASES, Settings, model_shapes
+from .precompile import compile_in_parallel
+from .section import Rows, Section
 from .timing import peak_memory
 
-Rows = Iterator[dict]
-
 FORMATS = {'nchw': torch.contiguous_format, 'channels_last': torch.channels_last}
-
-# Shape of the maps, size of the kernel: odd sizes, maps smaller than the kernel, and
-# rows that no load of 16 bytes is aligned with.
-_PARITY_CASES = (
-    ((2, 8, 56, 56), (17, 17)),
-    ((5, 8, 7, 7), (13, 13)),
-    ((3, 4, 25, 41), (17, 17)),
-    ((1, 2, 40, 100), (31, 31)),
-    ((2, 3, 12, 20), (4, 6)),
-)
-
-# name: the batch, and the maps of the first stage
-_MODELS = {'ImageNet': (64, 56, 56), 'UperNet': (2, 128, 128), 'Cascade': (1, 200, 320)}
 
 
 def parity(settings: Settings) -> Rows:
@@ -49,7 +33,7 @@ def _parity_row(name, operation, dtype, device):
     row = {'backend': name, 'operation': operation, 'dtype': _short(dtype, device)}
     backend, errors = BACKENDS[name], []
     for (shape, size), memory_format in (
-        (case, memory_format) for case in _PARITY_CASES for memory_format in FORMATS
+        (case, memory_format) for case in PARITY_CASES for memory_format in FORMATS
     ):
         padding = size[0] // 2, size[1] // 2
         x = torch.empty(shape, dtype=dtype, device=device)
@@ -106,35 +90,32 @@ def construction_parity(settings: Settings) -> Rows:
 def backend_times(settings: Settings) -> Rows:
     """Time every backend that ``auto`` chooses from, and name its choice."""
     size = layers.KERNEL_SIZE
-    for model, (batch, height, width) in _MODELS.items():
+    for model, shape in model_shapes(settings):
         for dtype in settings.dtypes:
             for memory_format in FORMATS:
-                for stage, (channels, _) in enumerate(settings.stages):
-                    shape = batch, channels, height >> stage, width >> stage
-                    rows, columns = (min(size, 2 * s - 1) for s in shape[2:])
-                    padding = rows // 2, columns // 2
-                    x = torch.empty(shape, dtype=dtype, device=settings.device)
-                    x = x.to(memory_format=FORMATS[memory_format])
-                    for operation in OPERATIONS:
-                        times = tuning.measure(
-                            operation,
-                            x,
-                            (rows, columns),
-                            padding,
-                            timer=tuning.time_on_gpu,
-                        )
-                        yield {
-                            'model': model,
-                            'maps': 'x'.join(map(str, shape)),
-                            'dtype': _short(dtype, settings.device),
-                            'format': memory_format,
-                            'operation': operation,
-                            **{
-                                name: f'{times[name]:.3f}' if name in times else ''
-                                for name in tuning.CANDIDATES
-                            },
-                            'auto': tuning.fastest(times),
-                        }
+                rows, columns = (min(size, 2 * s - 1) for s in shape[2:])
+                x = torch.empty(shape, dtype=dtype, device=settings.device)
+                x = x.to(memory_format=FORMATS[memory_format])
+                for operation in OPERATIONS:
+                    times = tuning.measure(
+                        operation,
+                        x,
+                        (rows, columns),
+                        (rows // 2, columns // 2),
+                        timer=tuning.time_on_gpu,
+                    )
+                    yield {
+                        'model': model,
+                        'maps': 'x'.join(map(str, shape)),
+                        'dtype': _short(dtype, settings.device),
+                        'format': memory_format,
+                        'operation': operation,
+                        **{
+                            name: f'{times[name]:.3f}' if name in times else ''
+                            for name in tuning.CANDIDATES
+                        },
+                        'auto': tuning.fastest(times),
+                    }
 
 
 def layer_times(settings: Settings) -> Rows:
@@ -211,16 +192,26 @@ def block_times(settings: Settings) -> Rows:
                 yield row
 
 
-# Title: the rows, and whether they need a GPU. What matters most comes first.
-SECTIONS: dict[str, tuple[Callable[[Settings], Rows], bool]] = {
-    'Parity of the backends': (parity, False),
-    'Parity of construction': (construction_parity, False),
-    'Layers against 7x7': (layer_times, False),
-    'Backends': (backend_times, True),
-    'Construction': (construction_times, False),
-    'CUDA graphs': (graph_times, True),
-    'Peak memory': (peak_memories, False),
-    'Blocks of the Triton kernels': (block_times, True),
+def measured_choices(settings: Settings) -> Rows:
+    """List what has been chosen on this GPU up to now, in this run and before."""
+    path = tuning.cache_file(settings.device)
+    choices = json.loads(path.read_text()) if path.exists() else {}
+    for key, name in sorted(choices.items()):
+        yield {'what': key, 'fastest': name}
+
+
+# What matters most comes first.
+SECTIONS = {
+    'Kernels compiled beforehand': Section(compile_in_parallel, True, 10, False),
+    'Parity of the backends': Section(parity),
+    'Parity of construction': Section(construction_parity),
+    'Layers against 7x7': Section(layer_times, seconds=10),
+    'Backends': Section(backend_times, True, in_documents=False),
+    'CUDA graphs': Section(graph_times, True),
+    'Peak memory': Section(peak_memories),
+    'Construction': Section(construction_times),
+    'Measured choices': Section(measured_choices, True, 0, False),
+    'Blocks of the Triton kernels': Section(block_times, True, 10, False),
 }
 
 

@@ -23,7 +23,7 @@ def settings(monkeypatch):
 
     monkeypatch.setattr(tuning, 'time_on_gpu', time_on_gpu)
     monkeypatch.setattr(layers, 'KERNEL_SIZE', 3)
-    monkeypatch.setattr(sections, '_MODELS', {'tiny': (1, 3, 4)})
+    monkeypatch.setattr(layers, 'MODELS', {'tiny': (1, 3, 4)})
     return layers.Settings(
         torch.device('cpu'),
         torch.float32,
@@ -34,7 +34,7 @@ def settings(monkeypatch):
 
 
 def test_parity(settings, monkeypatch):
-    monkeypatch.setattr(sections, '_PARITY_CASES', (((1, 2, 3, 4), (3, 3)),))
+    monkeypatch.setattr(sections, 'PARITY_CASES', (((1, 2, 3, 4), (3, 3)),))
     rows = list(sections.parity(settings))
     tested = {row['backend'] for row in rows if row['result'] == 'passed'}
     assert tested == {'aten', 'triton', 'toeplitz'}
