@@ -6,6 +6,7 @@ OpenMMLab's packages.
 
 import gc
 import importlib.metadata
+import os
 import shutil
 import sys
 
@@ -96,3 +97,17 @@ def small_model(tmp_path_factory):
     from helpers.robustness_runs import write_model
 
     return write_model(tmp_path_factory.mktemp('model'))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Run tests that are marked ``triton`` in a process with Triton's interpreter."""
+    if pyfuncitem.get_closest_marker('triton') is None:
+        return None
+    import torch
+    from helpers.triton_runs import run_in_interpreter
+
+    if os.environ.get('TRITON_INTERPRET') == '1' or torch.cuda.is_available():
+        return None
+    run_in_interpreter(pyfuncitem)
+    return True

@@ -20,6 +20,7 @@ _FIRST = (
     'Kernels compiled beforehand',
     'Parity of the backends',
     'Parity of construction',
+    'Parity of blocks on NCHW maps',
     'Layers against 7x7',
     'Whole models',
 )

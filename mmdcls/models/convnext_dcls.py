@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from mmdcls.layers import can_build_together, construct_kernels, iter_dcls_layer
 from mmdcls.layers.convert import convert_to_dcls
 from mmdcls.registry import MODELS
 
-from .convnext_block import can_run_fused, run_fused
+from .convnext_block import can_run_fused, run_fused, run_in_nchw, takes_nchw
 from .position_notice import PositionNotice
 
 
@@ -33,7 +33,9 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
     Activations stay in ``channels_last`` memory all the way, which is the layout
     that both the depthwise convolution and the pointwise layers run fastest in; the
     normalised outputs are contiguous as the parent's are. Blocks run in fewer passes
-    than the parent's (:func:`run_fused`) unless hooks are on what that leaves out.
+    than the parent's (:func:`run_fused`) unless hooks are on what that leaves out. A
+    stage keeps its maps in NCHW instead where that was measured to be faster on the GPU
+    at hand (:func:`run_in_nchw`).
 
     Args:
         arch: A name of ``ConvNeXt.arch_settings``, or a dict of ``depths`` and
@@ -128,8 +130,11 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
             x = self._downsample(self.downsample_layers[i], x)
             fused = [can_run_fused(block) for block in stage]
             kernels = _build_kernels(stage) if all(fused) else [None] * len(stage)
+            run: Callable[..., Tensor] = run_fused
+            if all(fused) and takes_nchw(stage, x):
+                run, x = run_in_nchw, x.contiguous()
             for block, is_fused, kernel in zip(stage, fused, kernels, strict=True):
-                call = (run_fused, block, x, kernel) if is_fused else (block, x)
+                call = (run, block, x, kernel) if is_fused else (block, x)
                 if self.with_cp and torch.is_grad_enabled():
                     x = cp.checkpoint(*call, use_reentrant=False)
                 else:

@@ -8,8 +8,12 @@ from mmpretrain.models.backbones.convnext import ConvNeXtBlock
 from torch import nn
 from torch.nn.utils import prune
 
-from mmdcls.models import ConvNeXtDCLS
-from mmdcls.models.convnext_block import can_run_fused, run_fused
+from mmdcls.models import ConvNeXtDCLS, convnext_block
+from mmdcls.models.convnext_block import (
+    can_run_fused,
+    run_fused,
+    takes_nchw,
+)
 
 X = torch.randn(
     8, 6, 9, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
@@ -149,3 +153,80 @@ def test_a_layer_that_was_swapped_is_run():
     block = make_block()
     block.pointwise_conv1.__class__ = Doubled
     assert not can_run_fused(block)
+
+
+# --- On NCHW maps -------------------------------------------------------------------
+
+
+def make_stage(**kwargs):
+    torch.manual_seed(0)
+    arch = dict(depths=[2, 1, 1, 1], channels=[6, 4, 4, 4])
+    model = ConvNeXtDCLS(arch, 5, 3, layer_scale_init_value=0.5, **kwargs)
+    return model.stages[0]
+
+
+@pytest.fixture
+def nchw_wins(monkeypatch):
+    """As where a GPU is faster so; the calls of what chooses are noted."""
+    called = []
+
+    def choose(x, kernel_size, training):
+        called.append((tuple(x.shape), kernel_size, training))
+        return 'nchw'
+
+    monkeypatch.setattr(convnext_block, 'choose_format', choose)
+    return called
+
+
+def test_a_stage_asks_what_is_faster(nchw_wins):
+    stage = make_stage()
+    x = torch.zeros(1, 6, 4, 4)
+    assert takes_nchw(stage, x)
+    with torch.no_grad():
+        assert takes_nchw(stage, x)
+    stage.requires_grad_(False)
+    assert takes_nchw(stage, x)
+    assert nchw_wins == [(tuple(x.shape), (5, 5), t) for t in (True, False, False)]
+
+
+def test_without_a_gpu_maps_stay_in_channels_last():
+    assert not takes_nchw(make_stage(), torch.zeros(1, 6, 4, 4))
+
+
+@pytest.mark.parametrize('name', ['depthwise_conv', 'norm'])
+@pytest.mark.parametrize('hook', HOOKS)
+def test_hooks_on_what_nchw_leaves_out(name, hook, nchw_wins):
+    stage = make_stage()
+    handle = getattr(stage[1].get_submodule(name), hook)(lambda *_: None)
+    assert not takes_nchw(stage, X) and not nchw_wins
+    handle.remove()
+    assert takes_nchw(stage, X)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda block: setattr(block, 'norm', nn.Identity()),
+        lambda block: setattr(block.depthwise_conv, 'backend', 'aten'),
+        lambda block: setattr(block.depthwise_conv, 'padding', 'same'),
+        lambda block: setattr(block, 'depthwise_conv', nn.Conv2d(6, 6, 7, padding=3)),
+        lambda block: block.norm.register_parameter('bias', None),
+    ],
+    ids=['norm', 'backend', 'padding', 'convolution', 'bias'],
+)
+def test_parts_that_nchw_does_not_know(change, nchw_wins):
+    stage = make_stage()
+    change(stage[1])
+    assert not takes_nchw(stage, X) and not nchw_wins
+
+
+def test_hooks_on_the_model_run_in_either_format(nchw_wins, monkeypatch):
+    """The backbone hands NCHW maps to every block of a stage."""
+    formats = []
+    monkeypatch.setattr(
+        'mmdcls.models.convnext_dcls.run_in_nchw',
+        lambda block, x, kernel: formats.append(x.is_contiguous()) or x,
+    )
+    model = ConvNeXtDCLS(dict(depths=[1, 2, 1, 1], channels=[4] * 4), 5, 2)
+    model(torch.randn(1, 3, 64, 64))
+    assert formats == [True] * 5

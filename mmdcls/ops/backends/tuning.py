@@ -21,8 +21,9 @@ import os
 import re
 import statistics
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,8 +37,10 @@ from .layout import format_of, is_channels_last
 
 _DEVICE_TYPE = 'cuda'
 CANDIDATES = ('aten', 'aten_relaid', 'triton', 'toeplitz')
+FORMATS = ('channels_last', 'nchw')
+"""What the maps of a block may be laid out in, the usual one first."""
 
-# By how much a backend must beat 'aten' to be chosen.
+# By how much another one must beat the usual one to be chosen.
 MARGIN = 0.95
 
 # Sizes of the square kernels and maps that stand for those of about their area.
@@ -61,20 +64,51 @@ def choose(
     Returns:
         Its name, or None off a GPU and wherever the module's docstring says so.
     """
-    if x.device.type != _DEVICE_TYPE or is_compiling():
+    if not may_measure(x):
         return None
-    if (
+    tuner, known_only = _tuner_for(x)
+    return tuner.choose(operation, x, kernel_size, padding, known_only)
+
+
+def may_measure(x: Tensor) -> bool:
+    """Tell whether choices for tensors such as ``x`` may rest on measurements."""
+    if x.device.type != _DEVICE_TYPE or is_compiling():
+        return False
+    return not (
         type(x) not in (Tensor, Parameter)
         or x.numel() == 0
         or torch.jit.is_tracing()
         or torch.are_deterministic_algorithms_enabled()
         or os.environ.get('MMDCLS_AUTOTUNE') == '0'
-    ):
-        return None
+    )
+
+
+def look_up(
+    key: str,
+    x: Tensor,
+    timed: Callable[[], dict[str, float]],
+    usual: str = CANDIDATES[0],
+) -> str | None:
+    """Return what is fastest on the GPU of ``x``, measured now if it is not known.
+
+    Args:
+        key: The name of the result.
+        x: A tensor on the GPU.
+        timed: Measures milliseconds by name, the usual one's first.
+        usual: What runs where there is no memory to measure.
+
+    Returns:
+        A name, or None while a CUDA graph is captured and nothing is known.
+    """
+    tuner, known_only = _tuner_for(x)
+    return tuner.look_up(key, timed, known_only, usual)
+
+
+def _tuner_for(x):
+    """Return what is known of the GPU of ``x``, and whether that must do."""
     with torch.cuda.device_of(x):
         known_only = torch.cuda.is_current_stream_capturing()
-        tuner = _tuner(cache_file(x.device))
-    return tuner.choose(operation, x, kernel_size, padding, known_only)
+        return _tuner(cache_file(x.device)), known_only
 
 
 class Tuner:
@@ -93,7 +127,8 @@ class Tuner:
         self.path = path
         self.measure = measure
         self.results = _read(path)
-        self._lock = threading.Lock()
+        # To measure a block is to choose the backend of its convolution.
+        self._lock = threading.RLock()
 
     def choose(
         self,
@@ -104,21 +139,33 @@ class Tuner:
         known_only: bool = False,
     ) -> str | None:
         """Return the fastest backend, measured now if it is not known, or None."""
-        key = bucket(operation, x, kernel_size)
+        timed = functools.partial(self.measure, operation, x, kernel_size, padding)
+        return self.look_up(bucket(operation, x, kernel_size), timed, known_only)
+
+    def look_up(
+        self,
+        key: str,
+        timed: Callable[[], dict[str, float]],
+        known_only: bool = False,
+        usual: str = CANDIDATES[0],
+    ) -> str | None:
+        """Return the fastest one, measured now if it is not known, or None.
+
+        Arguments as of the function :func:`look_up`, and ``known_only``: measure
+        nothing.
+        """
         with self._lock:
             if key not in self.results and not known_only:
-                self._add(key, operation, x, kernel_size, padding)
+                self._add(key, timed, usual)
             return self.results.get(key)
 
-    def _add(self, key, *arguments):
+    def _add(self, key, timed, usual):
         try:
-            times = self.measure(*arguments)
+            times = timed()
         except OutOfMemoryError:
             # Another process, or this one later, may have more room: not for the file.
-            self.results[key] = 'aten'
-            _logger.warning(
-                "No memory to time the backends of %s: it runs on PyTorch's own.", key
-            )
+            self.results[key] = usual
+            _logger.warning('No memory to time what %s needs: %s runs.', key, usual)
             return
         self.results[key] = fastest(times)
         self.results = _read(self.path, quiet=True) | self.results
@@ -129,9 +176,10 @@ class Tuner:
 
 
 def fastest(times: dict[str, float]) -> str:
-    """Return the name to choose: ``'aten'`` unless another one is clearly faster."""
+    """Return the name to choose: the first one unless another is clearly faster."""
+    usual = next(iter(times))
     best = min(times, key=lambda name: times[name])
-    return best if times[best] < MARGIN * times['aten'] else 'aten'
+    return best if times[best] < MARGIN * times[usual] else usual
 
 
 def bucket(operation: str, x: Tensor, kernel_size: tuple[int, int]) -> str:
@@ -190,26 +238,49 @@ def measure(
         OutOfMemoryError: If there is no room for that.
     """
     arguments = make_arguments(operation, x, kernel_size, padding)
-    times, expected = {}, None
+    steps = {
+        name: functools.partial(getattr(BACKENDS[name], operation), *arguments)
+        for name in CANDIDATES
+        if BACKENDS[name].can_run(operation, x, kernel_size, padding)
+    }
     with torch.no_grad(), without_autocast(x.device.type):
-        for name in CANDIDATES:
-            backend = BACKENDS[name]
-            if not backend.can_run(operation, x, kernel_size, padding):
-                continue
-            run = functools.partial(getattr(backend, operation), *arguments)
-            try:
-                result = run()
-                if expected is None:
-                    expected = result
-                _check(result, expected)
-                times[name] = timer(run)
-            except OutOfMemoryError:
+        return time_steps(steps, operation, timer)
+
+
+def time_steps(
+    steps: Mapping[str, Callable[[], Tensor | Sequence[Tensor]]],
+    what: str,
+    timer: Callable[[Callable[[], object]], float],
+) -> dict[str, float]:
+    """Measure milliseconds of functions that compute the same, by their names.
+
+    One that raises, or whose result is not that of the first one, is left out, and a
+    line is logged.
+
+    Args:
+        steps: The functions, the usual one first.
+        what: The name of what they compute, for the log.
+        timer: Measures the milliseconds of a call.
+
+    Raises:
+        OutOfMemoryError: If there is no room for that.
+    """
+    times: dict[str, float] = {}
+    expected: Any = None
+    for name, run in steps.items():
+        try:
+            result = run()
+            if expected is None:
+                expected = result
+            _check(result, expected)
+            times[name] = timer(run)
+        except OutOfMemoryError:
+            raise
+        except Exception as error:
+            if not times:
                 raise
-            except Exception as error:
-                if name == 'aten':
-                    raise
-                reason = str(error).split('\n')[0]
-                _warn_once(f'Backend {name!r} is not used for {operation}: {reason}')
+            reason = str(error).split('\n')[0]
+            _warn_once(f'{name!r} is not used for {what}: {reason}')
     return times
 
 
@@ -262,9 +333,10 @@ def cache_file(device: torch.device) -> Path:
 
 
 def _code_digest():
-    """Digest the code of the backends."""
+    """Digest the code of the operators and their backends."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob('*.py')):
+    folder = Path(__file__).parent
+    for path in sorted([*folder.parent.glob('*.py'), *folder.glob('*.py')]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:8]
 
@@ -280,7 +352,7 @@ def _read(path, quiet=False):
         results = json.loads(path.read_text())
         if not isinstance(results, dict):
             raise ValueError(f'it holds a {type(results).__name__}')
-        unknown = set(map(str, results.values())) - set(CANDIDATES)
+        unknown = set(map(str, results.values())) - {*CANDIDATES, *FORMATS}
         if unknown:
             raise ValueError(f'it names {", ".join(sorted(unknown))}')
     except FileNotFoundError:
@@ -292,14 +364,19 @@ def _read(path, quiet=False):
     return results
 
 
-def _check(result, expected):
+def _check(results, expected):
     """Raise unless two results differ by rounding only."""
-    tolerance = _TOLERANCES.get(result.dtype, _HALF_TOLERANCE)
-    if result.dtype == torch.float32 and allows_tf32():
-        tolerance = _HALF_TOLERANCE
-    error = (result.double() - expected.double()).abs().max()
-    if not error <= tolerance * expected.double().abs().max():
-        raise ArithmeticError(f'its result is off by {error.item():.1e}')
+    if isinstance(results, Tensor):
+        results, expected = [results], [expected]
+    for result, wanted in zip(results, expected, strict=True):
+        # A sum in float32 of values that were rounded is as exact as they are.
+        dtype = min(result.dtype, expected[0].dtype, key=lambda dtype: dtype.itemsize)
+        tolerance = _TOLERANCES.get(dtype, _HALF_TOLERANCE)
+        if dtype == torch.float32 and allows_tf32():
+            tolerance = _HALF_TOLERANCE
+        error = (result.double() - wanted.double()).abs().max()
+        if not error <= tolerance * wanted.double().abs().max():
+            raise ArithmeticError(f'its result is off by {error.item():.1e}')
 
 
 @functools.lru_cache

@@ -15,6 +15,7 @@ import time
 
 import torch
 
+from mmdcls.ops import nchw_block
 from mmdcls.ops.backends import BACKENDS, OPERATIONS, tuning
 from mmdcls.ops.kernel import INTERPOLATIONS
 
@@ -44,6 +45,7 @@ def make_jobs(settings: Settings) -> list[list]:
     names = [str(dtype).removeprefix('torch.') for dtype in settings.dtypes]
     kinds = itertools.product(_BACKENDS, OPERATIONS, names)
     jobs = [[backend, operation, name, cases] for backend, operation, name in kinds]
+    jobs += [['block', 'nchw', name, cases] for name in names]
     return [*jobs, *(['construct', name, 'float32', []] for name in INTERPOLATIONS)]
 
 
@@ -57,6 +59,10 @@ def run_jobs(jobs: list[list], device: torch.device) -> None:
         for shape, size in cases:
             with contextlib.suppress(Exception):
                 x = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
+                if kind == 'block':
+                    block = nchw_block.random_block(x, tuple(size), True)
+                    nchw_block.run_step(name, *block, training=True)
+                    continue
                 padding = size[0] // 2, size[1] // 2
                 if BACKENDS[kind].can_run(name, x, tuple(size), padding):
                     arguments = tuning.make_arguments(name, x, tuple(size), padding)

@@ -8,7 +8,8 @@ from torch import nn
 
 from mmdcls.compat import allows_tf32
 from mmdcls.errors import MmdclsError
-from mmdcls.ops.backends import BACKENDS, OPERATIONS, tuning
+from mmdcls.ops import nchw_block
+from mmdcls.ops.backends import BACKENDS, OPERATIONS, toeplitz, tuning
 from mmdcls.ops.kernel import INTERPOLATIONS
 
 from . import blocks, layers
@@ -85,6 +86,50 @@ def construction_parity(settings: Settings) -> Rows:
             'largest error': f'{error:.1e}',
             'result': 'passed' if error < 1e-4 else 'FAILED',
         }
+
+
+def block_parity(settings: Settings) -> Rows:
+    """Compare a block on NCHW maps with one on channels_last ones in float64."""
+    for dtype in settings.dtypes:
+        row = {'dtype': _short(dtype, settings.device)}
+        x = torch.empty(2, 40, 9, 14, dtype=dtype, device=settings.device)
+        if not toeplitz.can_run('forward', x, (3, 3), (1, 1)):
+            yield row | {'largest error': '', 'result': 'not here'}
+            continue
+        maps, parameters = nchw_block.random_block(x, (3, 3), training=True)
+        exact = [p.detach().double().requires_grad_() for p in parameters]
+        results = [
+            nchw_block.run_step('nchw', maps, parameters, training=True),
+            nchw_block.run_step('channels_last', maps.double(), exact, training=True),
+        ]
+        error = max(
+            ((a.double() - b).abs().max() / b.abs().max()).item()
+            for a, b in zip(*results, strict=True)
+        )
+        passed = error <= layers.tolerance(dtype, settings.device)
+        result = 'passed' if passed else 'FAILED'
+        yield row | {'largest error': f'{error:.1e}', 'result': result}
+
+
+def format_times(settings: Settings) -> Rows:
+    """Time a block without its pointwise layers in both formats of its maps."""
+    size = layers.KERNEL_SIZE
+    for model, shape in model_shapes(settings):
+        for dtype in settings.dtypes[:2]:
+            x = torch.empty(shape, dtype=dtype, device=settings.device)
+            x = x.to(memory_format=torch.channels_last)
+            for training in (False, True):
+                times = nchw_block.measure_formats(
+                    x, (size, size), training, tuning.time_on_gpu
+                )
+                yield {
+                    'model': model,
+                    'maps': 'x'.join(map(str, shape)),
+                    'dtype': _short(dtype, settings.device),
+                    'mode': 'train' if training else 'inference',
+                    **{name: f'{value:.3f}' for name, value in times.items()},
+                    'auto': tuning.fastest(times),
+                }
 
 
 def backend_times(settings: Settings) -> Rows:
@@ -205,8 +250,10 @@ SECTIONS = {
     'Kernels compiled beforehand': Section(compile_in_parallel, True, 10, False),
     'Parity of the backends': Section(parity),
     'Parity of construction': Section(construction_parity),
+    'Parity of blocks on NCHW maps': Section(block_parity),
     'Layers against 7x7': Section(layer_times, seconds=10),
     'Backends': Section(backend_times, True, in_documents=False),
+    'Formats of the maps of a block': Section(format_times, True, in_documents=False),
     'CUDA graphs': Section(graph_times, True),
     'Peak memory': Section(peak_memories),
     'Construction': Section(construction_times),

@@ -18,6 +18,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
+from mmdcls.ops import nchw_block
 from mmdcls.ops.backends import BACKENDS
 from mmdcls.ops.fused_construction import construct, construct_backward
 
@@ -41,6 +42,14 @@ CONSTRUCTIONS = {
     'construct-bilinear': ('bilinear', 9, 384, 34),
     'construct-gaussian': ('gaussian', 1, 1024, 40),
 }
+# name: the operator that lays maps out anew, and the shape of the maps
+RELAYING = {
+    'norm': ('norm', STAGE1),
+    'norm-backward': ('norm_backward', STAGE1),
+    'norm-backward-7x7': ('norm_backward', STAGE4),
+    'residual': ('add_residual', STAGE1),
+    'residual-backward': ('add_residual_backward', STAGE1),
+}
 
 INSTRUCTIONS = {
     'cuda': {
@@ -49,6 +58,7 @@ INSTRUCTIONS = {
         'load': r'\bLDG\b|\bLDGSTS\b',
         'wide load': r'\b(?:LDG|LDGSTS)\.\S*128',
         'store to shared': r'\bSTS\b',
+        'narrow access': r'\b(?:LDG|STG)\.E\.(?:U16|S16|U8)',
     },
     'hip': {
         'tensor core': r'\bv_mfma_',
@@ -84,11 +94,15 @@ def compile_for(target):
 
     JITFunction.run = compile_only
     report = {}
-    cases = CASES | CONSTRUCTIONS
-    for case, arguments in cases.items():
-        kernels.clear()
-        (launch if case in CASES else launch_construction)(*arguments)
-        report[case] = {kernel.name: figures(kernel, target) for kernel in kernels}
+    for cases, launch_case in (
+        (CASES, launch),
+        (CONSTRUCTIONS, launch_construction),
+        (RELAYING, launch_relaying),
+    ):
+        for case, arguments in cases.items():
+            kernels.clear()
+            launch_case(*arguments)
+            report[case] = {kernel.name: figures(kernel, target) for kernel in kernels}
     return report
 
 
@@ -122,6 +136,22 @@ def launch_construction(interpolation, layers, channels, count):
     arguments = weight, positions, sigma, KERNEL_SIZE, interpolation
     grad = construct._init_fn(*arguments)
     construct_backward._init_fn(grad, *arguments)
+
+
+def launch_relaying(operator, shape):
+    """Launch a kernel beside the convolution, as it runs in mixed precision."""
+    images, channels, height, width = shape
+    x = torch.empty(shape, dtype=torch.float16, device='meta')
+    last = torch.empty(images, height, width, channels, dtype=x.dtype, device='meta')
+    ones, pixels = torch.empty(channels, device='meta'), last[..., 0].float()
+    scale = torch.empty(images, channels, 1, 1, device='meta')
+    arguments = {
+        'norm': (x, ones, ones, ones, 1e-6),
+        'norm_backward': (last, x, ones, ones, pixels, pixels),
+        'add_residual': (x.float(), last, scale),
+        'add_residual_backward': (x.float(), last, scale),
+    }
+    getattr(nchw_block, operator)._init_fn(*arguments[operator])
 
 
 def figures(kernel, target):

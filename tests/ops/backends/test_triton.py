@@ -25,6 +25,11 @@ LIMITS = {
     'toeplitz-grad_weight-tf32': (192, 255, 128),
     'construct-bilinear': (216, 216, 512),
     'construct-gaussian': (255, 255, 512),
+    'norm': (80, 96, 64),
+    'norm-backward': (168, 168, 144),
+    'norm-backward-7x7': (64, 64, 48),
+    'residual': (72, 64, 40),
+    'residual-backward': (96, 96, 64),
 }
 TARGETS = {
     'sm_90': ('cuda', '90'),
@@ -80,6 +85,19 @@ def test_the_exact_kernel_has_neither_tensor_cores_nor_shared_memory(compiled):
         if target != 'gfx942':
             assert figures['fused multiply-add'] == 32, case
             assert figures['wide load'] == figures['load'] <= 7, case
+
+
+@needs_the_pinned_triton
+def test_maps_are_laid_out_anew_in_wide_accesses(compiled):
+    """Along the pixels on one side and along the channels on the other."""
+    target, report = compiled
+    for case in ('norm', 'norm-backward', 'residual', 'residual-backward'):
+        (figures,) = report[case].values()
+        assert figures['tensor core'] == 0, case
+        assert figures['shared'] <= 16 * 1024, case
+        if target != 'gfx942':
+            assert figures['narrow access'] == 0, case
+            assert figures['wide load'] >= 8, case
 
 
 def test_few_kernels_are_compiled_whatever_the_image_sizes():

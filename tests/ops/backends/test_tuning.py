@@ -10,8 +10,9 @@ from helpers.versions import needs_compile
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmdcls.compat import OutOfMemoryError
-from mmdcls.ops.backends import BACKENDS, aten, tuning
+from mmdcls.ops.backends import BACKENDS, aten, toeplitz, tuning
 from mmdcls.ops.backends.tuning import Tuner
+from mmdcls.ops.nchw_block import choose_format
 
 CASE = ('forward', torch.zeros(2, 3, 9, 8), (3, 5), (1, 2))
 
@@ -106,6 +107,31 @@ def test_while_only_known_results_serve_nothing_is_measured(path):
     assert measure.calls == 0
     tuner.choose(*CASE)
     assert tuner.choose(*CASE, known_only=True) == 'triton'
+
+
+def test_to_measure_may_be_to_choose(path):
+    """The convolutions of a block that is measured are measured first."""
+    tuner = Tuner(path, times(aten=1.0, triton=0.5))
+
+    def block():
+        assert tuner.choose(*CASE) == 'triton'
+        return {'channels_last': 1.0, 'nchw': 0.5}
+
+    assert tuner.look_up('block', block, usual='channels_last') == 'nchw'
+    assert sorted(json.loads(path.read_text()).values()) == ['nchw', 'triton']
+    assert Tuner(path, None).look_up('block', None) == 'nchw'
+
+
+def test_without_memory_the_usual_one_runs(path, caplog):
+    def block():
+        raise OutOfMemoryError
+
+    assert Tuner(path, None).look_up('block', block, usual='channels_last') == (
+        'channels_last'
+    )
+    assert caplog.messages == [
+        'No memory to time what block needs: channels_last runs.'
+    ]
 
 
 # --- What is measured ---------------------------------------------------------------
@@ -256,11 +282,20 @@ def coco_map_size(draw):
     return resized(size, draw.choice(SCALES))
 
 
-def test_few_keys_whatever_the_image_sizes(path):
+def test_few_keys_whatever_the_image_sizes(path, monkeypatch):
     """1,000 iterations of Cascade Mask R-CNN's training, then evaluation, batch 1."""
     draw = random.Random(0)
     measure = times(aten=1.0, triton=0.5)
     tuner = Tuner(path, measure)
+    monkeypatch.setattr(tuning, '_DEVICE_TYPE', 'meta')
+    monkeypatch.setattr(
+        tuning,
+        'look_up',
+        lambda key, x, timed, usual: tuner.look_up(
+            key, times(channels_last=1.0, nchw=0.9), usual=usual
+        ),
+    )
+    monkeypatch.setattr(toeplitz, 'can_run', lambda *arguments: True)
     sizes = set()
     for iteration in range(1000):
         training = iteration < 900
@@ -272,11 +307,15 @@ def test_few_keys_whatever_the_image_sizes(path):
             stride = 4 * 2**stage
             shape = batch, channels, padded[0] // stride, padded[1] // stride
             x = torch.empty(shape, dtype=torch.float16, device='meta')
+            assert choose_format(x, (17, 17), training) == 'nchw'
             operations = ('forward', 'grad_input', 'grad_weight')
             for operation in operations if training else operations[:1]:
                 tuner.choose(operation, x, (17, 17), (8, 8))
     assert len(sizes) > 150
-    assert measure.calls == len(tuner.results) <= 40
+    formats = list(tuner.results.values()).count('nchw')
+    assert measure.calls == len(tuner.results) - formats
+    assert 0 < formats < measure.calls
+    assert len(tuner.results) <= 40
 
 
 def test_one_key_for_each_precision(path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers.versions import needs_triton
 
+from mmdcls.ops import nchw_block
 from mmdcls.ops.backends import tuning
 from mmdcls.ops.benchmark import layers, sections
 
@@ -39,6 +40,25 @@ def test_parity(settings, monkeypatch):
     tested = {row['backend'] for row in rows if row['result'] == 'passed'}
     assert tested == {'aten', 'triton', 'toeplitz'}
     assert all('FAILED' not in row['result'] for row in rows)
+
+
+def test_block_parity(settings, monkeypatch):
+    assert {row['result'] for row in sections.block_parity(settings)} == {'passed'}
+    right = nchw_block.residual_to_nchw
+    monkeypatch.setattr(
+        nchw_block, 'residual_to_nchw', lambda *maps: 1.1 * right(*maps)
+    )
+    assert {row['result'] for row in sections.block_parity(settings)} == {'FAILED'}
+
+
+def test_format_times(settings):
+    # With two channels alone a normalisation leaves but signs.
+    settings = replace(settings, stages=((6, 3),))
+    rows = list(sections.format_times(settings))
+    assert [row['mode'] for row in rows] == ['inference', 'train'] * 2
+    for row in rows:
+        assert row['channels_last'] == row['nchw'] == '1.000'
+        assert row['auto'] == 'channels_last'
 
 
 def test_backend_times(settings):
