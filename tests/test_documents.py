@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mmdcls.ops.benchmark import roofline
+from mmdcls.ops.benchmark.complete import insert_report
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('configs/*/*.md')]
 PAGES += [ROOT / 'tests/README.md']
@@ -92,6 +95,18 @@ def test_dockerfile_copies_what_exists():
         assert all((ROOT / source).exists() for source in sources.split()), sources
     stages = re.findall(r'^FROM \S+ AS (\w+)$', text, re.MULTILINE)
     assert stages == ['cpu', 'cuda']
+
+
+def test_the_table_of_the_model_is_what_the_command_prints():
+    page = (ROOT / 'docs/operators.md').read_text()
+    assert f'\n\n{roofline.to_markdown()}\n' in page
+
+
+def test_the_page_of_operators_takes_a_report_in(tmp_path):
+    page = tmp_path / 'operators.md'
+    page.write_text((ROOT / 'docs/operators.md').read_text())
+    insert_report({'facts': {'device': 'a GPU'}, 'sections': []}, page)
+    assert '- device: a GPU\n' in page.read_text()
 
 
 def test_the_tests_of_every_module_are_known():

@@ -15,14 +15,25 @@ from mmdcls.ops.benchmark.sections import SECTIONS
 from .model_sections import PAIRS, QUICK_PAIRS, model_sections
 from .reports import silence_mmengine
 
-# Whether the results are right, and what a user asks first, come first.
-_FIRST = (
+# Whether the results are right, and what a user asks first, come first; what was chosen
+# is known in the end.
+_ORDER = (
     'Kernels compiled beforehand',
     'Parity of the backends',
     'Parity of construction',
     'Parity of blocks on NCHW maps',
     'Layers against 7x7',
     'Whole models',
+    'CUDA graphs',
+    'Backbones from CUDA graphs',
+    'Formats of the maps of a block',
+    'Backends',
+    'Whole models, compiled',
+    'Whole models in other formats',
+    'Peak memory',
+    'Construction',
+    'Measured choices',
+    'Blocks of the Triton kernels',
 )
 
 
@@ -36,11 +47,7 @@ def all_sections(quick: bool = False) -> dict[str, Section]:
         sections = SECTIONS | model_sections(QUICK_PAIRS, 'eager')
     else:
         sections = SECTIONS | model_sections(PAIRS)
-    titles = dict.fromkeys([*_FIRST, *sections])
-    # What was chosen is known in the end.
-    last = 'Measured choices', 'Blocks of the Triton kernels'
-    ordered = [title for title in titles if title not in last]
-    return {title: sections[title] for title in (*ordered, *last)}
+    return {title: sections[title] for title in _ORDER}
 
 
 def write_device_report(

@@ -8,7 +8,7 @@ goes on.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -125,27 +125,41 @@ def model_sections(
     def graphs(settings: DeviceSettings) -> Rows:
         return graph_times(settings, pairs[0])
 
+    def usual(settings: DeviceSettings) -> Rows:
+        return model_times(settings, pairs, _combinations(settings)[:1])
+
+    def others(settings: DeviceSettings) -> Rows:
+        return model_times(settings, pairs, _combinations(settings)[1:])
+
     return {
-        'Whole models': Section(lambda s: model_times(s, pairs), seconds=20),
-        'Whole models, compiled': Section(compiled, seconds=100),
+        'Whole models': Section(usual, seconds=20),
         'Backbones from CUDA graphs': Section(graphs, needs_gpu=True, seconds=15),
+        'Whole models, compiled': Section(compiled, seconds=100),
+        'Whole models in other formats': Section(others, seconds=20),
     }
 
 
-def model_times(settings: DeviceSettings, pairs: tuple[Pair, ...]) -> Rows:
-    """Time all pairs, modes, data types and layouts; the usual ones of all come first.
+def _combinations(settings):
+    """Return layouts with the data types of half precision, the usual ones first."""
+    return list(itertools.product(LAYOUTS, settings.dtypes[:2]))
+
+
+def model_times(
+    settings: DeviceSettings,
+    pairs: Sequence[Pair],
+    combinations: Sequence[tuple[str, torch.dtype]],
+) -> Rows:
+    """Time pairs in both modes, in some layouts and data types.
 
     A training step has the loss, the gradients, the optimizer and the clamping.
     """
-    first, *others = itertools.product(LAYOUTS, settings.dtypes[:2])
-    for combinations in ([first], others):
-        for pair in pairs:
-            for (layout, dtype), mode in itertools.product(combinations, MODES):
-                half = dtype == torch.bfloat16 and mode == 'training'
-                if half and not pair.bfloat16_training:
-                    continue
-                yield _row(settings, pair, mode, dtype, layout)
-            _build.cache_clear()
+    for pair in pairs:
+        for (layout, dtype), mode in itertools.product(combinations, MODES):
+            half = dtype == torch.bfloat16 and mode == 'training'
+            if half and not pair.bfloat16_training:
+                continue
+            yield _row(settings, pair, mode, dtype, layout)
+        _build.cache_clear()
 
 
 def compiled_times(settings: DeviceSettings, pair: Pair, backend: str) -> Rows:
@@ -191,7 +205,8 @@ def _measure(settings, pair, mode, how):
         steps[name] = _on_backend(dcls, mode, 'aten' if name == 'aten' else 'auto')
     for step in steps.values():
         step()
-    times = interleaved(steps, settings.repetitions, settings.device)
+    repetitions = min(settings.repetitions, 5)
+    times = interleaved(steps, repetitions, settings.device)
     row = {f'{name}, ms': f'{value:.2f}' for name, value in times.items()}
     for name in times:
         if name != 'dcls':

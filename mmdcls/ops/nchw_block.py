@@ -97,9 +97,9 @@ class _Residual(Function):
     @once_differentiable
     def backward(ctx, grad_output):
         residual, scale = ctx.saved_tensors
-        grad_residual, grad_scale = add_residual_backward(
-            grad_output.contiguous(), residual, scale
-        )
+        # At the end of a stage it is in channels_last, and is to be so nowhere else.
+        grad_output = grad_output.contiguous()
+        grad_residual, grad_scale = add_residual_backward(grad_output, residual, scale)
         return grad_output.to(ctx.dtype), grad_residual, grad_scale
 
 

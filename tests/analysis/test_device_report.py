@@ -27,7 +27,6 @@ def test_all_sections_of_both_are_there_by_importance():
     assert set(titles) == {*SECTIONS, *model_sections.model_sections()}
     assert titles.index('Parity of the backends') < titles.index('Whole models')
     assert titles.index('Whole models') < titles.index('Backends')
-    assert titles[-1] == 'Blocks of the Triton kernels'
 
 
 def test_pairs_differ_in_their_backbones_alone():
@@ -40,10 +39,18 @@ def test_pairs_differ_in_their_backbones_alone():
 
 
 def test_rows_of_a_pair():
-    rows = list(model_sections.model_times(SETTINGS, (CLASSIFIER,)))
+    sections = model_sections.model_sections((CLASSIFIER,))
+    rows = [
+        row
+        for title in ('Whole models', 'Whole models in other formats')
+        for row in sections[title].rows(SETTINGS)
+    ]
     seen = [(row['layout'], row['mode']) for row in rows]
-    assert seen[:2] == [('channels_last', 'inference'), ('channels_last', 'training')]
-    assert len(set(seen)) == len(seen) == 4
+    assert seen == [
+        (layout, mode)
+        for layout in ('channels_last', 'nchw')
+        for mode in ('inference', 'training')
+    ]
     for row in rows:
         assert 'result' not in row
         times = {name: float(row[f'{name}, ms']) for name in ('plain', 'dcls', 'aten')}
@@ -53,18 +60,12 @@ def test_rows_of_a_pair():
 
 def test_what_detectors_train_in(monkeypatch):
     """mmcv's RoIAlign takes no bfloat16."""
-    settings = Settings(
-        *(torch.device('cpu'), torch.float32, (1,)),
-        dtypes=(torch.float16, torch.bfloat16, torch.float32),
-    )
     asked = []
     monkeypatch.setattr(
         model_sections, '_row', lambda settings, *how: asked.append(how) or {}
     )
-    list(model_sections.model_times(settings, (CLASSIFIER, PAIRS[2])))
-    names = [pair.name for pair, *_ in asked]
-    # The usual settings of every model come before the others of any.
-    assert names[:4] == [CLASSIFIER.name] * 2 + ['Cascade-T'] * 2
+    combinations = [('nchw', torch.float16), ('nchw', torch.bfloat16)]
+    list(model_sections.model_times(SETTINGS, (CLASSIFIER, PAIRS[2]), combinations))
     half = [how for how in asked if how[2] == torch.bfloat16]
     assert {(pair.name, mode) for pair, mode, *_ in half} == {
         (CLASSIFIER.name, 'inference'),

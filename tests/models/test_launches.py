@@ -2,13 +2,14 @@
 
 import collections
 
+import pytest
 import torch
 from helpers.versions import needs_compile
 from mmpretrain.models.backbones.convnext import ConvNeXtBlock
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmdcls.models import ConvNeXtDCLS
+from mmdcls.models import ConvNeXtDCLS, convnext_dcls
 from mmdcls.models.convnext_block import run_in_nchw
 from mmdcls.ops import kernel, nchw_block
 from mmdcls.ops.backends import toeplitz
@@ -52,9 +53,12 @@ class Launches(TorchDispatchMode):
 
 
 @needs_compile
-def test_launches_of_a_training_step(monkeypatch):
+@pytest.mark.parametrize('nchw', [False, True], ids=['channels_last', 'nchw'])
+def test_launches_of_a_training_step(nchw, monkeypatch):
     """At most 600; the plain ConvNeXt-T has 524. Tensors are without memory."""
     monkeypatch.setattr(kernel, 'can_fuse', lambda *arguments: True)
+    monkeypatch.setattr(toeplitz, 'can_run', lambda *arguments, **kwargs: True)
+    monkeypatch.setattr(convnext_dcls, 'takes_nchw', lambda *arguments: nchw)
     model = ConvNeXtDCLS(arch='tiny', drop_path_rate=0.1).train().to('meta')
     for stage in model.stages:
         # Sharing is lost on the way to the meta device.
@@ -62,8 +66,12 @@ def test_launches_of_a_training_step(monkeypatch):
             block.depthwise_conv.positions = stage[0].depthwise_conv.positions
     with Launches() as launches:
         model(torch.empty(2, 3, 224, 224, device='meta'))[-1].sum().backward()
-    assert launches.counts['construct'] == launches.counts['construct_backward'] == 4
-    assert launches.counts.total() <= 600
+    counts = launches.counts
+    assert counts['construct'] == counts['construct_backward'] == 4
+    assert counts['norm_nchw'] == (18 if nchw else 0)
+    assert counts.total() <= 600
+    # At the ends of stages alone: each converts its maps, and their gradient, once.
+    assert counts['clone'] <= 16
 
 
 SHAPE = 2, 96, 56, 56

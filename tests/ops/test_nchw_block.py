@@ -150,6 +150,15 @@ def test_strided_maps_and_gradients():
     assert_close(actual, wanted, 'gradient')
 
 
+def test_gradients_are_in_nchw_again():
+    """Where those of the next stage are not, one conversion is enough for a stage."""
+    x, scale = random(2, 3, 4, 5), random(2, 3, 1, 1)
+    out = residual_to_nchw(x, random(2, 4, 5, 3), scale)
+    grad = random(*x.shape).detach().contiguous(memory_format=torch.channels_last)
+    (grad_x,) = torch.autograd.grad(out, x, grad)
+    assert grad_x.is_contiguous() and torch.equal(grad_x, grad)
+
+
 def test_no_images():
     x = random(0, 3, 4, 5)
     ones = random(3)

@@ -7,6 +7,7 @@ comparison where it is installed. Prints Markdown tables, after a parity check::
     python -m mmdcls.ops.benchmark --device cuda --dtype float16
     python -m mmdcls.ops.benchmark --tune   # rewrite the backend table
     python -m mmdcls.ops.benchmark --report OUT   # all that a device is needed for
+    python -m mmdcls.ops.benchmark --model   # what a GPU takes at least, modelled
 
 All times are medians over repetitions in which the contenders take turns, so that a
 busy machine slows all of them; compare the ratios.
@@ -22,6 +23,7 @@ import torch
 from mmdcls.files import write_json, write_text
 from mmdcls.ops.backends import choices
 
+from . import roofline
 from .complete import write_complete_report
 from .contenders import ReleasedDcls2d
 from .layers import (
@@ -87,6 +89,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help=f'sections for --report, of: {", ".join(SECTIONS)}; default: all',
     )
     parser.add_argument(
+        '--model',
+        action='store_true',
+        help='print what a model says of two GPUs; measures nothing',
+    )
+    parser.add_argument(
         '--tune',
         action='store_true',
         help='time all backends and write the fastest to --choices; nothing else',
@@ -124,6 +131,9 @@ def read_settings(args: argparse.Namespace) -> Settings:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(arguments)
+    if args.model:
+        print(roofline.to_markdown(), end='')
+        return
     settings = read_settings(args)
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -270,9 +270,9 @@ def arithmetic_fraction(row: dict, settings: Settings, rates: Rates) -> float:
     return products / (row['ms']['dcls'] / 1e3) / rates.product_rate
 
 
-def taps_inside(size: int) -> int:
+def taps_inside(size: int, kernel_size: int = KERNEL_SIZE) -> int:
     """Count the pairs of an output and a tap that lie inside of one row of the map."""
-    reach = KERNEL_SIZE // 2
+    reach = kernel_size // 2
     return sum(
         min(size - 1, position + reach) - max(0, position - reach) + 1
         for position in range(size)
