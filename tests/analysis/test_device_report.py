@@ -1,6 +1,8 @@
 """The report on whole models: small models, on the CPU."""
 
+import contextlib
 import json
+import unittest.mock
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,27 @@ def test_a_compiled_pair():
     row = next(rows)
     assert row['mode'] == 'inference' and float(row['plain / dcls']) > 0
     assert 'aten, ms' not in row
+
+
+@pytest.mark.filterwarnings('ignore:User provided device_type')
+def test_backbones_from_graphs(monkeypatch):
+    """On a CPU that passes for a GPU: steps are captured, and replayed in turn."""
+    replayed = []
+
+    class Graph:
+        def replay(self):
+            replayed.append(self)
+
+    for name in ('Stream', 'current_stream'):
+        monkeypatch.setattr(torch.cuda, name, unittest.mock.MagicMock())
+    for name in ('stream', 'graph'):
+        monkeypatch.setattr(torch.cuda, name, lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, 'CUDAGraph', Graph)
+    rows = list(model_sections.graph_times(SETTINGS, CLASSIFIER))
+    assert [row['mode'] for row in rows] == ['inference', 'training']
+    for row in rows:
+        assert 'result' not in row, row['result']
+        for name in ('plain', 'plain, graph', 'dcls', 'dcls, graph'):
+            assert float(row[f'{name}, ms']) >= 0
+    # One of each model and mode; a turn is a call before and a call that is timed.
+    assert len(set(replayed)) == 4 and len(replayed) == 8

@@ -4,7 +4,7 @@ import collections
 
 import pytest
 import torch
-from helpers.versions import needs_compile
+from helpers.versions import needs_compile, needs_triton
 from mmpretrain.models.backbones.convnext import ConvNeXtBlock
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -105,6 +105,7 @@ def test_a_block_on_nchw_has_no_pass_that_the_plain_block_has_not(monkeypatch):
     assert ours.total() < plain.total(), plain
 
 
+@needs_triton
 def test_operators_on_nchw_do_nothing_but_launch(monkeypatch):
     """No conversion is hidden in them: maps come as the kernels take them."""
     launched = []

@@ -1,6 +1,7 @@
 """A block on NCHW maps computes what it does on channels_last ones."""
 
 import functools
+import itertools
 
 import pytest
 import torch
@@ -9,6 +10,9 @@ from helpers.versions import needs_triton
 
 from mmdcls.models import ConvNeXtDCLS
 from mmdcls.models.convnext_block import run_fused, run_in_nchw
+from mmdcls.ops import nchw_block
+from mmdcls.ops.backends import tuning
+from mmdcls.ops.nchw_block import measure_formats
 
 pytestmark = [needs_triton, pytest.mark.triton]
 
@@ -66,3 +70,34 @@ def test_nchw_equals_the_block_under_autocast(dtype):
     for one, other in zip(*results, strict=True):
         assert one.dtype == other.dtype == torch.float32
         assert_close(one, other, 'gradient', torch.bfloat16)
+
+
+def test_a_backbone_measures_and_changes_its_format(monkeypatch, tmp_path, caplog):
+    """From the measurement to the gradients, with times that are made up."""
+    torch.use_deterministic_algorithms(False)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    tuner = tuning.Tuner(tmp_path / 'file.json', lambda *arguments: {'aten': 1.0})
+    monkeypatch.setattr(tuning, '_DEVICE_TYPE', device)
+    monkeypatch.setattr(tuning, '_tuner_for', lambda x: (tuner, False))
+    arch = dict(depths=[1] * 4, channels=[6] * 4)
+    torch.manual_seed(0)
+    model = ConvNeXtDCLS(arch, 3, 2, out_indices=(0, 3), layer_scale_init_value=0.5)
+    model, images = model.to(device), torch.randn(2, 3, 32, 32, device=device)
+    results = {}
+    for faster in tuning.FORMATS:
+        times = itertools.cycle([1.0, 0.5 if faster == 'nchw' else 2.0])
+        timed = functools.partial(
+            measure_formats, timer=lambda run, times=times: next(times)
+        )
+        monkeypatch.setattr(nchw_block, 'measure_formats', timed)
+        tuner.results.clear()
+        tuner.path.unlink(missing_ok=True)
+        outputs = model(images)
+        formats = [name for name in tuner.results.values() if name != 'aten']
+        assert formats and set(formats) == {faster}
+        loss = sum(output.square().sum() for output in outputs)
+        grads = torch.autograd.grad(loss, list(model.parameters()))
+        results[faster] = [*outputs, *grads]
+    assert not [r for r in caplog.records if 'not used' in r.message]
+    for one, other in zip(*results.values(), strict=True):
+        assert_close(one, other, 'gradient', torch.float16)
