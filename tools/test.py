@@ -37,12 +37,14 @@ def main() -> None:
             load_config,
         )
         from mmdcls.apis.run_outputs import check_outputs, written_predictions
+        from mmdcls.apis.strategies import leave_out_strategy
         from mmdcls.apis.unpickling import refuse_unpickling
         from mmdcls.engine.whole_images_hook import WholeImagesHook
 
         cfg = load_config(args.config, **config_settings(args), splits=('test',))
         cfg.load_from = args.checkpoint
         cfg.resume = False
+        leave_out_strategy(cfg)
         check_outputs(
             cfg, ('test',), (args.out, args.show_dir), (args.config, args.checkpoint)
         )

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 from mmdcls.checkpoints import read_checkpoint, tensors_of, with_prefix
 from mmdcls.configs import SPLITS, read_config
@@ -19,6 +19,7 @@ from mmdcls.engine.cpu_runner import CPURunner
 from mmdcls.errors import ConfigError
 
 from .data_paths import set_data_root
+from .strategies import build_model, prepare_strategy
 
 
 def load_config(
@@ -227,6 +228,10 @@ def build_runner(
             ``partial`` of :class:`StrictCheckpointHook`.
         allow_mismatch: Whether weights that do not fit are left out and listed, as in
             :class:`StrictCheckpointHook`.
+
+    Raises:
+        ConfigError: If the config's ``strategy`` cannot work, see
+            :func:`prepare_strategy`.
     """
     check = dict(
         type='mmdcls.StrictCheckpointHook',
@@ -235,8 +240,12 @@ def build_runner(
     )
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), check]
     cfg = _without_name_of_a_file_in_work_dir(cfg)
+    prepare_strategy(cfg)
     if cfg.get('runner_type'):
-        return RUNNERS.build(cfg)
+        runner = RUNNERS.build(cfg)
+        if isinstance(runner, FlexibleRunner):
+            build_model(runner)
+        return runner
     on_cpus = cfg.launcher != 'none' and not torch.cuda.is_available()
     return (CPURunner if on_cpus else Runner).from_cfg(cfg)
 

@@ -2,20 +2,24 @@ from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint
 
 from .clamp_positions_hook import ClampPositionsHook
 from .cpu_runner import CPURunner
+from .fsdp_strategy import FSDPStrategy
 from .optim_wrapper_constructor import DCLSOptimWrapperConstructor
 from .position_statistics_hook import PositionStatisticsHook
 from .repulsive_loss_hook import RepulsiveLossHook
 from .strict_checkpoint_hook import StrictCheckpointHook
 from .whole_images_hook import WholeImagesHook
+from .wrap_stages import wrap_stages
 
 __all__ = [
     'CPURunner',
     'CheckpointError',
     'ClampPositionsHook',
     'DCLSOptimWrapperConstructor',
+    'FSDPStrategy',
     'PositionStatisticsHook',
     'RepulsiveLossHook',
     'StrictCheckpointHook',
     'WholeImagesHook',
     'read_checkpoint',
+    'wrap_stages',
 ]

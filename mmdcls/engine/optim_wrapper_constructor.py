@@ -12,6 +12,8 @@ from mmdcls.errors import ArgumentError, ArgumentTypeError
 from mmdcls.layers import iter_dcls_layers, keep_position_rates
 from mmdcls.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
+from .sharding import layers_by_unit, plain_name, whole_parameters
+
 DECAY_TYPES = ('layer_wise', 'stage_wise')
 
 
@@ -76,7 +78,16 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         self.paramwise_cfg = {'bypass_duplicate': True, **self.paramwise_cfg}
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the optimizer wrapper for ``model``, which may be wrapped for DDP."""
+        """Build the optimizer wrapper for ``model``, which may be wrapped.
+
+        Options that depend on a parameter's shape go by the whole one if FSDP shards
+        the model.
+        """
+        layers_by_unit(model)
+        with whole_parameters(model):
+            return self._build(model)
+
+    def _build(self, model: nn.Module) -> OptimWrapper:
         module = getattr(model, 'module', model)
         layers = list(iter_dcls_layers(module))
         self._owners = {}
@@ -103,7 +114,7 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             return
         start = len(params)
         # mmengine recurses through this very method, so children are done already.
-        super().add_params(params, module, prefix, is_dcn_module)
+        super().add_params(params, module, plain_name(prefix), is_dcn_module)
         own = {id(param) for param in module.parameters(recurse=False)}
         for group in params[start:]:
             param = group['params'][0]
@@ -125,6 +136,7 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         for name, param in model.named_parameters():
             if not param.requires_grad:
                 continue
+            name = plain_name(name)
             depth = self._depth(backbones, name)
             kind = self._owners.get(param)
             no_decay = kind is None and (param.ndim == 1 or name.endswith('.bias'))
@@ -197,7 +209,7 @@ def find_backbones(model: nn.Module, decay_type: str) -> dict[str, nn.Module]:
         'stage_wise': ('downsample_layers', 'stages'),
     }[decay_type]
     candidates = {
-        f'{name}.' if name else '': module
+        f'{plain_name(name)}.' if name else '': module
         for name, module in model.named_modules()
         if all(hasattr(module, attribute) for attribute in needed)
     }

@@ -11,6 +11,7 @@ from mmdcls.layers import DCLSConvNd, position_limits
 from mmdcls.registry import HOOKS
 
 from .loops import check_turn_comes, counts_epochs, dcls_layers_of
+from .sharding import plain_name, whole_parameters
 
 
 @HOOKS.register_module()
@@ -58,11 +59,9 @@ class PositionStatisticsHook(Hook):
         check_turn_comes(self, runner, 'interval', self.interval, self.by_epoch)
         self._owners: dict[int, tuple[str, DCLSConvNd]] = {}
         for name, layer in dcls_layers_of(self, runner.model).items():
-            owner = name.removeprefix('module.')
+            owner = plain_name(name).removeprefix('module.')
             self._owners.setdefault(id(layer.positions), (owner, layer))
-        self._previous = {
-            owner: _snapshot(layer) for owner, layer in self._owners.values()
-        }
+        self._previous = self._snapshot(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Log at the end of an epoch."""
@@ -82,19 +81,23 @@ class PositionStatisticsHook(Hook):
 
     def _log(self, runner: Runner, step: int) -> None:
         scalars = {}
+        positions_of = self._snapshot(runner)
         for owner, layer in self._owners.values():
-            positions = _snapshot(layer)
+            positions = positions_of[owner]
             limits = position_limits(positions, layer.dilated_kernel_size)
             moved = (positions - self._previous[owner]).abs().mean()
             scalars[f'positions/{owner}/speed'] = moved.item()
             scalars[f'positions/{owner}/std'] = positions.std().item()
             at_border = (positions.abs() >= limits).float().mean()
             scalars[f'positions/{owner}/at_border'] = at_border.item()
-            self._previous[owner] = positions
+        self._previous = positions_of
         runner.visualizer.add_scalars(scalars, step=step)
         for name, value in scalars.items():
             runner.message_hub.update_scalar(name, value)
 
-
-def _snapshot(layer) -> Tensor:
-    return layer.positions.detach().float().clone()
+    def _snapshot(self, runner: Runner) -> dict[str, Tensor]:
+        with whole_parameters(runner.model):
+            return {
+                owner: layer.positions.detach().float().clone()
+                for owner, layer in self._owners.values()
+            }

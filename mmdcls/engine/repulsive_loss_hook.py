@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 from mmdcls.errors import ArgumentError
-from mmdcls.layers.repulsive_loss import repulsive_loss
+from mmdcls.layers import DCLSConvNd
+from mmdcls.layers.repulsive_loss import combine, repulsion, repulsive_loss
 from mmdcls.registry import HOOKS
 
 from .loops import check_turn_comes, counts_epochs, dcls_layers_of
+from .sharding import layers_by_unit, unwrap, whole_parameters
 
 # The authors train with it "after epoch 20" of 300, by an index that starts at 0.
 _FIRST_EPOCH, _EPOCHS = 21, 300
@@ -23,7 +27,7 @@ class RepulsiveLossHook(Hook):
 
     Paper §3, "Repulsive loss". A forward hook on the model adds the term to its
     dictionary of losses, so that it is summed, scaled, differentiated and logged with
-    the others, whatever the task and under DDP and AMP alike.
+    the others, whatever the task and under DDP, FSDP, DeepSpeed and AMP alike.
 
     Args:
         begin: The first epoch (or iteration) that has the loss, counted from 0. By
@@ -57,9 +61,10 @@ class RepulsiveLossHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Hook into the model, after a check that there is something to repel."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         dcls_layers_of(self, model)
-        repulsive_loss(model)
+        with whole_parameters(runner.model):
+            repulsive_loss(model)
         by_epoch = counts_epochs(self, runner, self.by_epoch)
         if self.begin is None:
             self.begin = (
@@ -69,17 +74,50 @@ class RepulsiveLossHook(Hook):
             )
         check_turn_comes(self, runner, 'begin', self.begin + 1, by_epoch)
 
-        def add_loss(
-            module: nn.Module, args: tuple, kwargs: dict, losses: object
-        ) -> object:
-            step = runner.epoch if by_epoch else runner.iter
-            if not isinstance(losses, dict) or step < self.begin:
-                return losses
-            loss = self.weight * repulsive_loss(module)
-            return {**losses, 'loss_repulsive': loss}
+        def is_on() -> bool:
+            return (runner.epoch if by_epoch else runner.iter) >= self.begin
 
-        self._handle = model.register_forward_hook(add_loss, with_kwargs=True)
+        self._add_to_losses(model, layers_by_unit(runner.model), is_on)
 
     def after_train(self, runner: Runner) -> None:
         """Leave the model as it was."""
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
+
+    def _add_to_losses(
+        self,
+        model: nn.Module,
+        units: dict[nn.Module, list[DCLSConvNd]],
+        is_on: Callable[[], bool],
+    ) -> None:
+        """Have each module whose positions are whole as it runs repel them then."""
+        outer: list[DCLSConvNd] = []
+        kept: dict[nn.Module, list[Tensor]] = {}
+        self._handles = []
+
+        def keep(unit: nn.Module, layers: list[DCLSConvNd]) -> Callable:
+            def hook(module: nn.Module, args: tuple, output: object) -> None:
+                if is_on() and torch.is_grad_enabled():
+                    # FSDP takes the positions away before the backward pass.
+                    copies = [layer.positions.clone() for layer in layers]
+                    kept[unit] = [repulsion(positions) for positions in copies]
+
+            return hook
+
+        for unit, layers in units.items():
+            inside = getattr(unit, '_fsdp_wrapped_module', model)
+            if inside is model:
+                outer += layers
+            else:
+                self._handles.append(inside.register_forward_hook(keep(unit, layers)))
+
+        def add_loss(
+            module: nn.Module, args: tuple, kwargs: dict, losses: object
+        ) -> object:
+            if not isinstance(losses, dict) or not is_on():
+                return losses
+            terms = [repulsion(layer.positions) for layer in outer]
+            terms += [term for unit in units for term in kept.pop(unit, ())]
+            return {**losses, 'loss_repulsive': self.weight * combine(terms)}
+
+        self._handles.append(model.register_forward_hook(add_loss, with_kwargs=True))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, FlexibleRunner, Runner
 from torch import Tensor, nn
 
 from mmdcls.checkpoints import (
@@ -22,6 +20,8 @@ from mmdcls.checkpoints import (
 )
 from mmdcls.checkpoints.unpickler import mark
 from mmdcls.registry import HOOKS
+
+from .sharding import unwrap, whole_state_dict
 
 # Also ``img_backbone.`` and ``detector.backbone.``.
 _BACKBONE = re.compile(r'(^|\.)\w*backbone\.')
@@ -58,9 +58,15 @@ class StrictCheckpointHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Check what the modules' own ``init_cfg`` will load."""
-        if not isinstance(runner._train_loop, BaseLoop):
-            return  # Evaluation, which initialises no weights.
-        for module in _unwrap(runner.model).modules():
+        # Evaluation initialises no weights. A FlexibleRunner has done so by now, and
+        # maybe cut the model; who builds one calls `check_init_cfg` before.
+        is_flexible = isinstance(runner, FlexibleRunner)
+        if isinstance(runner._train_loop, BaseLoop) and not is_flexible:
+            self.check_init_cfg(runner.model)
+
+    def check_init_cfg(self, model: nn.Module) -> None:
+        """Check what the ``init_cfg`` of any module of ``model`` will load."""
+        for module in unwrap(model).modules():
             if isinstance(module, PretrainedGuard):
                 module.allow_mismatch |= self.allow_mismatch
             else:
@@ -77,7 +83,7 @@ class StrictCheckpointHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare ``checkpoint`` with ``runner.model``."""
-        expected = _unwrap(runner.model).state_dict()
+        expected = whole_state_dict(runner.model)
         found = tensors_of(checkpoint, expected)
         # mmengine loads what it finds here.
         checkpoint['state_dict'] = found
@@ -134,9 +140,3 @@ def _leave_out_unfit_averages(expected: dict[str, Tensor], checkpoint: dict) -> 
             logger='current',
             level=logging.WARNING,
         )
-
-
-def _unwrap(model: Any) -> nn.Module:
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model

@@ -1,5 +1,7 @@
 """The loss that keeps kernel elements apart."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -69,4 +71,9 @@ def repulsive_loss(model: nn.Module) -> Tensor:
         raise ArgumentError(
             f'The repulsive loss needs DCLS layers; {type(model).__name__} has none.'
         )
-    return torch.stack([repulsion(p) for p in tensors.values()]).mean().square()
+    return combine([repulsion(p) for p in tensors.values()])
+
+
+def combine(repulsions: Sequence[Tensor]) -> Tensor:
+    """Make one loss of the scalars that :func:`repulsion` gives for each tensor."""
+    return torch.stack([*repulsions]).mean().square()

@@ -103,11 +103,16 @@ def keep_position_rates(optimizer: Optimizer, layers: Iterable[DCLSConvNd]) -> N
         if positions is not None and weight is not None and rates[weight]:
             ratios.setdefault(positions, (weight, rates[positions] / rates[weight]))
 
+    groups = optimizer.param_groups
+
     # Outside of any graph: rates change at every step, which a compiled training step
     # would be compiled anew for.
     @torch.compiler.disable
     def set_rates(optimizer, args, kwargs):
-        groups = optimizer.param_groups
+        nonlocal groups
+        # DeepSpeed's ZeRO shows its optimizer one group at a time.
+        if len(optimizer.param_groups) >= len(rates):
+            groups = optimizer.param_groups
         for positions, (weight, ratio) in ratios.items():
             groups[positions]['lr'] = ratio * groups[weight]['lr']
 

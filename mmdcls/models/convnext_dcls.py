@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import torch
-import torch.utils.checkpoint as cp
 from mmpretrain.models.backbones import ConvNeXt
 from mmpretrain.models.utils import LayerNorm2d
 from torch import Tensor, nn
 
 from mmdcls.checkpoints import PretrainedGuard
 from mmdcls.errors import ArgumentError
-from mmdcls.layers import can_build_together, construct_kernels, iter_dcls_layers
+from mmdcls.layers import iter_dcls_layers
 from mmdcls.layers.convert import convert_to_dcls
 from mmdcls.registry import MODELS
 
-from .convnext_block import can_run_fused, run_fused, run_in_nchw, takes_nchw
 from .position_notice import PositionNotice
+from .stage import ConvNeXtStage
 
 
 @MODELS.register_module()
@@ -98,7 +94,8 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
             kwargs['init_cfg'] = init_cfg
         super().__init__(arch=arch, **kwargs)
         self.with_cp = with_cp
-        for stage in self.stages:
+        for i, stage in enumerate(self.stages):
+            self.stages[i] = stage = ConvNeXtStage(*stage)
             convert_to_dcls(
                 stage,
                 select=r'depthwise_conv$',
@@ -128,17 +125,7 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
         outs = []
         for i, stage in enumerate(self.stages):
             x = self._downsample(self.downsample_layers[i], x)
-            fused = [can_run_fused(block) for block in stage]
-            kernels = _build_kernels(stage) if all(fused) else [None] * len(stage)
-            run: Callable[..., Tensor] = run_fused
-            if all(fused) and takes_nchw(stage, x):
-                run, x = run_in_nchw, x.contiguous()
-            for block, is_fused, kernel in zip(stage, fused, kernels, strict=True):
-                call = (run, block, x, kernel) if is_fused else (block, x)
-                if self.with_cp and torch.is_grad_enabled():
-                    x = cp.checkpoint(*call, use_reentrant=False)
-                else:
-                    x = call[0](*call[1:])
+            x = stage(x, self.with_cp)
             if i in self.out_indices:
                 norm = getattr(self, f'norm{i}')
                 if self.gap_before_final_norm:
@@ -171,17 +158,6 @@ class ConvNeXtDCLS(PositionNotice, PretrainedGuard, ConvNeXt):
         """Fold every DCLS layer into a plain convolution, in place."""
         for layer in list(iter_dcls_layers(self)):
             layer.switch_to_deploy()
-
-
-def _build_kernels(stage: nn.Sequential) -> Sequence[Tensor | None]:
-    """Build the depthwise kernels of all blocks where it can be done at once.
-
-    Blocks with None build their own.
-    """
-    layers: list[Any] = [block.depthwise_conv for block in stage]
-    if can_build_together(layers):
-        return construct_kernels(layers)
-    return [None] * len(layers)
 
 
 def _one_a_stage(name: str, convolution: nn.Conv2d) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-import torch.utils.checkpoint as cp
 from mmcv.cnn import fuse_conv_bn
 from mmpretrain.models.backbones import ResNet
 from torch import Tensor, nn
@@ -14,6 +12,7 @@ from mmdcls.layers.convert import convert_to_dcls, convert_to_plain
 from mmdcls.registry import MODELS
 
 from .position_notice import PositionNotice
+from .stage import Stage
 
 
 @MODELS.register_module()
@@ -65,8 +64,10 @@ class ResNetDCLS(PositionNotice, PretrainedGuard, ResNet):
         super().__init__(depth=depth, **kwargs)
         self.with_cp = with_cp
         for name in self.res_layers:
+            stage = Stage(*getattr(self, name))
+            setattr(self, name, stage)
             convert_to_dcls(
-                getattr(self, name),
+                stage,
                 select=_is_3x3,
                 dilated_kernel_size=dilated_kernel_size,
                 kernel_count=kernel_count,
@@ -93,11 +94,7 @@ class ResNetDCLS(PositionNotice, PretrainedGuard, ResNet):
         x = self.maxpool(x)
         outs = []
         for i, name in enumerate(self.res_layers):
-            for block in getattr(self, name):
-                if self.with_cp and torch.is_grad_enabled():
-                    x = cp.checkpoint(block, x, use_reentrant=False)
-                else:
-                    x = block(x)
+            x = getattr(self, name)(x, self.with_cp)
             if i in self.out_indices:
                 outs.append(x)
         return tuple(outs)

@@ -20,6 +20,7 @@ from mmdcls.analysis.complexity import count_flops
 from mmdcls.apis.data_paths import check_data_paths, check_data_root, set_data_root
 from mmdcls.apis.launch import build_runner, check_amp_evaluation
 from mmdcls.apis.run_outputs import check_outputs
+from mmdcls.apis.strategies import leave_out_strategy
 from mmdcls.checkpoints.reading import CheckpointError
 from mmdcls.configs import scope_of
 from mmdcls.datasets.corruptions import SEVERITIES
@@ -260,6 +261,7 @@ def _load_model(cfg: Config, checkpoint: str) -> torch.nn.Module:
     # A checkpoint of a training with EMA holds the averaged weights as its state dict;
     # the hook would exchange them.
     cfg.custom_hooks = []
+    leave_out_strategy(cfg)
     runner = build_runner(cfg, partial_checkpoint=False)
     runner.load_or_resume()
     return runner.model.eval()

@@ -96,7 +96,7 @@ def test_the_way_to_run_is_chosen_once_a_block(monkeypatch):
     model = ConvNeXtDCLS(dict(depths=[1, 2, 1, 1], channels=[4] * 4), kernel_count=2)
     asked = []
     monkeypatch.setattr(
-        'mmdcls.models.convnext_dcls.can_run_fused',
+        'mmdcls.models.stage.can_run_fused',
         lambda block: asked.append(block) or can_run_fused(block),
     )
     model(torch.randn(1, 3, 32, 32))

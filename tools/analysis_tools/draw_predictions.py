@@ -21,6 +21,7 @@ def main() -> None:
         from mmdcls.apis.data_paths import check_data_paths
         from mmdcls.apis.launch import build_runner, load_config
         from mmdcls.apis.run_outputs import check_outputs
+        from mmdcls.apis.strategies import leave_out_strategy
         from mmdcls.apis.unpickling import refuse_unpickling
 
         cfg = load_config(args.config, **config_settings(args), splits=('test',))
@@ -28,6 +29,7 @@ def main() -> None:
         cfg.load_from = args.checkpoint
         check_data_paths(cfg, ('test',))
         refuse_unpickling(cfg, ('test',), args.allow_pickle)
+        leave_out_strategy(cfg)
         runner = build_runner(cfg, partial_checkpoint=False)
         runner.load_or_resume()
         path = draw_predictions(runner, args.out, args.count, args.score_thr)
