@@ -12,7 +12,7 @@ from mmengine.runner import FlexibleRunner
 
 from mmdcls.engine.cpu_runner import join_processes
 from mmdcls.engine.strict_checkpoint_hook import StrictCheckpointHook
-from mmdcls.errors import ConfigError, MissingPackageError
+from mmdcls.errors import ConfigError, IncompatiblePackageError, MissingPackageError
 
 STRATEGIES = (
     'SingleDeviceStrategy',
@@ -32,6 +32,7 @@ def prepare_strategy(cfg: Config) -> None:
     Raises:
         ConfigError: If it cannot.
         MissingPackageError: If DeepSpeed is asked for and not installed.
+        IncompatiblePackageError: If DeepSpeed is too new for mmengine.
     """
     strategy = cfg.get('strategy')
     flexible = cfg.get('runner_type') == 'FlexibleRunner'
@@ -115,6 +116,16 @@ def _check_deepspeed(cfg: Config) -> None:
         raise MissingPackageError(
             '`strategy.type`=DeepSpeedStrategy needs DeepSpeed, and it is not '
             'installed; `pip install deepspeed` installs it.'
+        )
+    try:
+        one_bit = importlib.util.find_spec('deepspeed.runtime.fp16.onebit')
+    except ModuleNotFoundError:
+        one_bit = None
+    if one_bit is None:
+        raise IncompatiblePackageError(
+            "`strategy.type`=DeepSpeedStrategy: mmengine imports DeepSpeed's 1-bit "
+            'optimizers, which the installed version has not; `pip install '
+            "'deepspeed<0.19'` installs one that has them."
         )
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') != 'DeepSpeedOptimWrapper':

@@ -1,6 +1,7 @@
 from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint
 
 from .clamp_positions_hook import ClampPositionsHook
+from .cpu_amp_optim_wrapper import CPUAmpOptimWrapper
 from .cpu_runner import CPURunner
 from .fsdp_strategy import FSDPStrategy
 from .optim_wrapper_constructor import DCLSOptimWrapperConstructor
@@ -11,6 +12,7 @@ from .whole_images_hook import WholeImagesHook
 from .wrap_stages import wrap_stages
 
 __all__ = [
+    'CPUAmpOptimWrapper',
     'CPURunner',
     'CheckpointError',
     'ClampPositionsHook',

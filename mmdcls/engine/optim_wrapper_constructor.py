@@ -96,6 +96,9 @@ class DCLSOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 if name in ('positions', 'sigma'):
                     self._owners[param] = name
         optim_wrapper = super().__call__(model)
+        groups = optim_wrapper.optimizer.param_groups
+        # Those of a config file are ConfigDicts, which torch.compile cannot trace.
+        groups[:] = [{**group} for group in groups]
         keep_position_rates(optim_wrapper.optimizer, layers)
         for layer in layers:
             layer.positions_have_options = True

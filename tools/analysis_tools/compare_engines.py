@@ -1,0 +1,46 @@
+"""Train two steps by DDP, FSDP, DeepSpeed and every technique, and compare the weights.
+
+Everything runs on the CPU of this machine, in one process or two, on a small model. The
+rows of what is not installed say so.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from mmdcls.command_line import ArgumentParser
+
+
+def main() -> None:
+    """Run the comparison that the command line asks for."""
+    parser = ArgumentParser(__doc__, '--out engines.json')
+    parser.add_argument('--select', default='', help='only engines with this in a name')
+    parser.add_argument('--out', help='also write the table to this JSON file')
+    args = parser.parse_args()
+
+    start = time.perf_counter()
+    with parser.one_sentence_errors():
+        import torch
+
+        from mmdcls.analysis.engine_comparison import compare_engines, to_markdown
+        from mmdcls.analysis.engine_runs import ENGINES
+        from mmdcls.files import markdown_facts, write_json
+        from mmdcls.ops.benchmark.timing import describe_device
+
+        with tempfile.TemporaryDirectory() as folder:
+            engines = [engine for engine in ENGINES if args.select in engine.name]
+            rows = compare_engines(Path(folder), engines)
+        facts = {
+            **describe_device(torch.device('cpu')),
+            'minutes': round((time.perf_counter() - start) / 60, 1),
+        }
+        print(f'{markdown_facts(facts)}\n{to_markdown(rows)}')
+        if args.out:
+            write_json(args.out, dict(facts, engines=rows))
+    if not all(row['equal'] for row in rows):
+        sys.exit('error: weights differ by more than the last column allows.')
+
+
+if __name__ == '__main__':
+    main()
