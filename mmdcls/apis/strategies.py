@@ -21,13 +21,14 @@ STRATEGIES = (
     'mmdcls.FSDPStrategy',
     'DeepSpeedStrategy',
 )
+DEEPSPEED_WRAPPERS = ('DeepSpeedOptimWrapper', 'mmdcls.DeepSpeedOptimWrapper')
 
 
 def prepare_strategy(cfg: Config) -> None:
     """Check that a config's ``strategy`` can train, and join the processes on CPUs.
 
-    mmengine's ``FSDPStrategy`` is replaced by ours. Without a ``strategy``, does
-    nothing.
+    mmengine's ``FSDPStrategy`` and ``DeepSpeedOptimWrapper`` are replaced by ours.
+    Without a ``strategy``, does nothing.
 
     Raises:
         ConfigError: If it cannot.
@@ -102,7 +103,7 @@ def leave_out_strategy(cfg: Config) -> None:
         cfg.pop('runner_type')
         cfg.pop('strategy', None)
     wrapper = cfg.get('optim_wrapper') or {}
-    if wrapper.get('type') == 'DeepSpeedOptimWrapper':
+    if wrapper.get('type') in DEEPSPEED_WRAPPERS:
         cfg.optim_wrapper.type = 'OptimWrapper'
 
 
@@ -128,7 +129,7 @@ def _check_deepspeed(cfg: Config) -> None:
             "'deepspeed<0.19'` installs one that has them."
         )
     wrapper = cfg.get('optim_wrapper') or {}
-    if wrapper.get('type') != 'DeepSpeedOptimWrapper':
+    if wrapper.get('type') not in DEEPSPEED_WRAPPERS:
         raise ConfigError(
             f'`optim_wrapper.type`={wrapper.get("type", "OptimWrapper")} does not go '
             "with DeepSpeedStrategy; set it to 'DeepSpeedOptimWrapper'."
@@ -142,3 +143,4 @@ def _check_deepspeed(cfg: Config) -> None:
                 f'`optim_wrapper.{key}` is unknown to DeepSpeedOptimWrapper; leave it '
                 f'out and set strategy.{setting}.'
             )
+    cfg.optim_wrapper.type = 'mmdcls.DeepSpeedOptimWrapper'

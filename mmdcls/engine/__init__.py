@@ -3,6 +3,7 @@ from mmdcls.checkpoints.reading import CheckpointError, read_checkpoint
 from .clamp_positions_hook import ClampPositionsHook
 from .cpu_amp_optim_wrapper import CPUAmpOptimWrapper
 from .cpu_runner import CPURunner
+from .deepspeed_optim_wrapper import DeepSpeedOptimWrapper
 from .fsdp_strategy import FSDPStrategy
 from .optim_wrapper_constructor import DCLSOptimWrapperConstructor
 from .position_statistics_hook import PositionStatisticsHook
@@ -17,6 +18,7 @@ __all__ = [
     'CheckpointError',
     'ClampPositionsHook',
     'DCLSOptimWrapperConstructor',
+    'DeepSpeedOptimWrapper',
     'FSDPStrategy',
     'PositionStatisticsHook',
     'RepulsiveLossHook',

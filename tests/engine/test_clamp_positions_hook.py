@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS
 
 from mmdcls.engine.clamp_positions_hook import check_averages
 from mmdcls.layers import DCLSConv2d, named_dcls_layers
@@ -179,3 +180,41 @@ def test_right_averages_are_accepted(share_positions, update_buffers):
     model = shared(share_positions)
     runner, layers, _ = averages(model, update_buffers=update_buffers)
     check_averages(runner, layers)
+
+
+def test_our_average_takes_shared_positions_once():
+    model = shared()
+    model.norm = torch.nn.BatchNorm1d(2)
+    average = MODELS.build(
+        dict(type='mmdcls.ExponentialMovingAverage', momentum=0.1, update_buffers=True),
+        default_args=dict(model=model),
+    )
+    runner = SimpleNamespace(hooks=[SimpleNamespace(ema_model=average)])
+    check_averages(runner, dict(named_dcls_layers(model)))
+    tensors = [*model.parameters(), model.norm.running_mean]
+    for value in (1.0, 2.0):
+        with torch.no_grad():
+            for tensor in tensors:
+                tensor.fill_(value)
+        average.update_parameters(model)
+    averaged = [*average.module.parameters(), average.module.norm.running_mean]
+    assert len(averaged) == len(tensors)
+    for tensor in averaged:
+        torch.testing.assert_close(tensor.data, torch.full_like(tensor.data, 1.1))
+
+
+def test_says_that_an_engine_rounds_positions(tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda self, text: warnings.append(text))
+    model = SmallModel().to(torch.bfloat16)
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: (
+            tuple(arg.to(torch.bfloat16) for arg in args),
+            kwargs,
+        ),
+        with_kwargs=True,
+    )
+    run(tmp_path, model=model, max_epochs=1, custom_hooks=[CLAMP])
+    said = [text for text in warnings if 'rounded' in text]
+    assert len(said) == 1
+    assert 'torch.bfloat16' in said[0] and 'up to 3 pixels' in said[0]

@@ -139,6 +139,69 @@ def test_two_processes_evaluate_as_one(mini, config, two_processes, tmp_path):
     assert scores[0]['aAcc'] == scores[1]['aAcc']
 
 
+CRASH = """
+import os, pathlib
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module()
+class CrashOnce(Hook):
+    priority = 'LOWEST'
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        mark = pathlib.Path(runner.work_dir, 'crashed')
+        if runner.iter == 1 and runner.rank == 1 and not mark.exists():
+            mark.touch()
+            os._exit(1)
+"""
+
+FSDP = """
+runner_type = 'FlexibleRunner'
+strategy = dict(type='FSDPStrategy')
+custom_imports = dict(imports=['crash'], allow_failed_imports=False)
+custom_hooks = [dict(type='mmdcls.ClampPositionsHook'), dict(type='CrashOnce')]
+default_hooks = dict(checkpoint=dict(interval=1, save_optimizer=True))
+"""
+
+
+@pytest.mark.slow
+def test_fsdp_after_a_crash_gets_the_weights_of_one_process(
+    mini, config, two_processes, tmp_path
+):
+    """torchrun starts the processes again, and --resume goes on from a checkpoint."""
+    (tmp_path / 'crash.py').write_text(CRASH)
+    path = tmp_path / 'fsdp.py'
+    path.write_text(f"_base_ = '{config}'\n{FSDP}")
+    process = subprocess.run(
+        [
+            *(sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2'),
+            *('--rdzv-backend=c10d', f'--rdzv-endpoint=127.0.0.1:{free_port()}'),
+            *('--max-restarts=1', 'tools/train.py', path, '--launcher', 'pytorch'),
+            *('--device', 'cpu', '--data-root', mini, '--work-dir', tmp_path / 'out'),
+            *('--no-validate', '--resume', '--cfg-options', 'randomness.seed=1'),
+            'train_dataloader.batch_size=2',
+        ],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            'PYTHONPATH': f'{ROOT}:{tmp_path}',
+            'PYTHONWARNINGS': 'ignore',
+            'OMP_NUM_THREADS': '1',
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-4000:]
+    assert (tmp_path / 'out/crashed').exists()
+    assert 'resumed epoch: 0, iter: 1' in process.stdout + process.stderr
+    # Any run loads them.
+    actual = torch.load(tmp_path / 'out/iter_3.pth', weights_only=False)['state_dict']
+    expected = torch.load(two_processes / 'iter_3.pth', weights_only=False)
+    assert actual.keys() == expected['state_dict'].keys()
+    for name, value in expected['state_dict'].items():
+        torch.testing.assert_close(actual[name], value, rtol=0, atol=1e-5, msg=name)
+
+
 @pytest.fixture
 def srun(tmp_path):
     """A stand-in for Slurm's, which prints its arguments, one a line."""
