@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,15 +86,16 @@ class Cost:
     position_tensors: int
 
 
-def training_costs(root: Path) -> list[Cost]:
-    """Derive the costs of the trainings of Tables 2 to 4 with learnable spacings.
+def training_costs(root: Path, tables: Sequence[int] = (2, 3, 4)) -> list[Cost]:
+    """Derive the costs of the trainings of these tables with learnable spacings.
 
     Args:
         root: The repository, below which the configs lie.
+        tables: The numbers of the tables: 2 (ImageNet), 3 (ADE20K), 4 (COCO).
     """
     rows = [
         (number, row)
-        for number in (2, 3, 4)
+        for number in tables
         for row in TABLES[number].rows
         if 'dcls' in row.model and row.config and 'throughput' in row.printed
     ]

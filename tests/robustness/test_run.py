@@ -80,6 +80,27 @@ def test_killed_runs_end_in_the_same_report(mini_sets, small_model, tmp_path):
     assert found == expected
 
 
+def test_parts_of_a_sweep_end_in_one_report(mini_sets, small_model, tmp_path):
+    """As machines without a network between them divide it."""
+    severities = dict(severities=[2, 5])
+    parts = [
+        dict(benchmarks=['c'], corruptions=['fog']),
+        dict(benchmarks=['c'], corruptions=['contrast']),
+        dict(benchmarks=['cbar', 'clean'], corruptions=['sparkles']),
+    ]
+    for part in parts:
+        evaluate(small_model, mini_sets, tmp_path / 'parts', **part, **severities)
+    done = times(tmp_path / 'parts')
+    whole = dict(
+        benchmarks=['c', 'cbar', 'clean'], corruptions=['fog', 'contrast', 'sparkles']
+    )
+    report = evaluate(small_model, mini_sets, tmp_path / 'parts', **whole, **severities)
+    # Nothing was computed again.
+    assert times(tmp_path / 'parts') == done
+    alone = evaluate(small_model, mini_sets, tmp_path / 'alone', **whole, **severities)
+    assert read(report)['benchmarks'] == read(alone)['benchmarks']
+
+
 def change_checkpoint(model, sets):
     config, checkpoint = model
     content = torch.load(checkpoint)
