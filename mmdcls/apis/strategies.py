@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
-from mmengine.runner import FlexibleRunner
+from mmengine.runner import FlexibleRunner, find_latest_checkpoint
 
 from mmdcls.engine.cpu_runner import join_processes
 from mmdcls.engine.strict_checkpoint_hook import StrictCheckpointHook
@@ -143,4 +144,13 @@ def _check_deepspeed(cfg: Config) -> None:
                 f'`optim_wrapper.{key}` is unknown to DeepSpeedOptimWrapper; leave it '
                 f'out and set strategy.{setting}.'
             )
+    checkpoint = cfg.get('load_from')
+    if cfg.get('resume') and not checkpoint:
+        checkpoint = find_latest_checkpoint(cfg.work_dir)
+    if checkpoint and not Path(checkpoint).is_dir():
+        raise ConfigError(
+            f"'{checkpoint}': DeepSpeed loads folders that it wrote, and would pass "
+            'over a file; start a backbone from it (`pretrained`), or resume it with '
+            'another strategy.'
+        )
     cfg.optim_wrapper.type = 'mmdcls.DeepSpeedOptimWrapper'

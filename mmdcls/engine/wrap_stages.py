@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
 from torch import nn
@@ -55,7 +56,7 @@ def find_stages(model: nn.Module) -> set[nn.Module]:
         first = layers[names[0]]
         channels = (first.in_channels, first.out_channels)
         alike.setdefault(key if len(names) > 1 else channels, []).extend(names)
-    stages = {_common_module(model, names) for names in alike.values()}
+    stages = {_common_module(model, names, layers) for names in alike.values()}
     return {
         model.get_submodule(stage)
         for stage in stages
@@ -67,8 +68,12 @@ def find_stages(model: nn.Module) -> set[nn.Module]:
     }
 
 
-def _common_module(model: nn.Module, names: list[str]) -> str:
-    """Return the name of the smallest module that is called and holds all of these."""
+def _common_module(model: nn.Module, names: list[str], layers: Iterable[str]) -> str:
+    """Return the name of the smallest module that is called and holds all of these.
+
+    A stage of one block is the sequence that holds it: a block may be checkpointed,
+    and FSDP must not be run anew by that.
+    """
     paths = [name.split('.')[:-1] for name in names]
     common = []
     for parts in zip(*paths, strict=False):
@@ -76,6 +81,13 @@ def _common_module(model: nn.Module, names: list[str]) -> str:
             break
         common.append(parts[0])
     while common and not _is_called(model.get_submodule('.'.join(common))):
+        common.pop()
+    while len(common) > 1:
+        parent = '.'.join(common[:-1])
+        inside = {name for name in layers if name.startswith(f'{parent}.')}
+        is_sequence = isinstance(model.get_submodule(parent), nn.Sequential)
+        if not is_sequence or inside != set(names):
+            break
         common.pop()
     return '.'.join(common)
 

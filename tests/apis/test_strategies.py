@@ -119,6 +119,25 @@ def test_deepspeed(installed, no_gpu, joined):
         prepare_strategy(deepspeed())
 
 
+def test_deepspeed_loads_folders_only(installed, no_gpu, tmp_path):
+    """It would leave a model as it is, and say nothing."""
+    path = tmp_path / 'iter_1.pth'
+    path.touch()
+    cfg = deepspeed()
+    cfg.load_from = str(path)
+    with pytest.raises(MmdclsError, match='iter_1.pth.*: DeepSpeed loads folders'):
+        prepare_strategy(cfg)
+    cfg = deepspeed()
+    cfg.resume, cfg.work_dir = True, str(tmp_path)
+    prepare_strategy(cfg)
+    (tmp_path / 'last_checkpoint').write_text(str(path))
+    with pytest.raises(MmdclsError, match='iter_1.pth.*: DeepSpeed loads folders'):
+        prepare_strategy(cfg)
+    path.unlink()
+    path.mkdir()
+    prepare_strategy(cfg)
+
+
 def test_evaluation_is_plain():
     cfg = deepspeed()
     leave_out_strategy(cfg)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers.engine_runs import SmallModel
 from mmengine._strategy.deepspeed import DeepSpeedOptimWrapper
+from mmengine.hooks import EMAHook
 
 from mmdcls.engine import ClampPositionsHook
 from mmdcls.layers import keep_position_rates
@@ -107,3 +108,12 @@ def test_rates_are_kept_if_the_optimizer_sees_one_group_at_a_time(model):
         optimizer.step()
         optimizer.param_groups = whole
     assert whole[1]['lr'] == pytest.approx(0.1)
+
+
+def test_averages_of_its_models_are_refused(model):
+    model.zero_optimization = lambda: True
+    runner = make_runner(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    ClampPositionsHook().before_run(runner)
+    runner.hooks = [EMAHook()]
+    with pytest.raises(ValueError, match='EMAHook cannot copy a model'):
+        ClampPositionsHook().before_run(runner)
