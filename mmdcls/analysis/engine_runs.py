@@ -57,7 +57,8 @@ class Engine:
         batch: Images of an iteration, of all processes.
         reference: The name of the run that it is compared with.
         tolerance: How much weights may differ, as a share of the way that the farthest
-            has come.
+            has come. Positions come little of their size in two steps, so that the last
+            bit of float32 shows.
         start: The name of a run whose checkpoint it goes on from.
         requires: A package that it needs.
     """
@@ -69,7 +70,7 @@ class Engine:
     iterations: int = 2
     batch: int = BATCH
     reference: str = 'plain'
-    tolerance: float = 1e-5
+    tolerance: float = 1e-4
     start: str = ''
     requires: str = ''
 
@@ -133,7 +134,7 @@ ENGINES = (
         },
         reference='average of plain',
     ),
-    Engine('torch.compile', {'compile': True}, tolerance=1e-4),
+    Engine('torch.compile', {'compile': True}),
     Engine(
         'AMP in bfloat16',
         {'optim_wrapper.type': 'mmdcls.CPUAmpOptimWrapper'},

@@ -4,9 +4,11 @@ Everything runs on the CPU of this machine, in one process or two, on a small mo
 rows of what is not installed say so.
 """
 
+import os
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from mmdcls.command_line import ArgumentParser
@@ -19,16 +21,19 @@ def main() -> None:
     parser.add_argument('--out', help='also write the table to this JSON file')
     args = parser.parse_args()
 
+    # Also on a machine with GPUs: before torch looks for them.
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
     start = time.perf_counter()
     with parser.one_sentence_errors():
-        import torch
+        # What engines print is no part of the report.
+        with redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as folder:
+            import torch
 
-        from mmdcls.analysis.engine_comparison import compare_engines, to_markdown
-        from mmdcls.analysis.engine_runs import ENGINES
-        from mmdcls.files import markdown_facts, write_json
-        from mmdcls.ops.benchmark.timing import describe_device
+            from mmdcls.analysis.engine_comparison import compare_engines, to_markdown
+            from mmdcls.analysis.engine_runs import ENGINES
+            from mmdcls.files import markdown_facts, write_json
+            from mmdcls.ops.benchmark.timing import describe_device
 
-        with tempfile.TemporaryDirectory() as folder:
             engines = [engine for engine in ENGINES if args.select in engine.name]
             rows = compare_engines(Path(folder), engines)
         facts = {
