@@ -288,8 +288,6 @@ def can_run(engine: Engine) -> bool:
 def _train_in_one_of_two(
     rank: int, engines: Sequence[Engine], folder: Path, port: int
 ) -> None:
-    # What engines print is no part of a report.
-    os.dup2(2, 1)
     torch.set_num_threads(1)
     os.environ.update(
         RANK=str(rank),

@@ -8,7 +8,8 @@ import os
 import sys
 import tempfile
 import time
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmdcls.command_line import ArgumentParser
@@ -25,8 +26,7 @@ def main() -> None:
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
     start = time.perf_counter()
     with parser.one_sentence_errors():
-        # What engines print is no part of the report.
-        with redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as folder:
+        with output_to_stderr(), tempfile.TemporaryDirectory() as folder:
             import torch
 
             from mmdcls.analysis.engine_comparison import compare_engines, to_markdown
@@ -45,6 +45,20 @@ def main() -> None:
             write_json(args.out, dict(facts, engines=rows))
     if not all(row['equal'] for row in rows):
         sys.exit('error: weights differ by more than the last column allows.')
+
+
+@contextmanager
+def output_to_stderr() -> Iterator[None]:
+    """Keep what engines print, in all processes, out of the report."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 if __name__ == '__main__':
