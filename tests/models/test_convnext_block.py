@@ -224,7 +224,7 @@ def test_hooks_on_the_model_run_in_either_format(nchw_wins, monkeypatch):
     """The backbone hands NCHW maps to every block of a stage."""
     formats = []
     monkeypatch.setattr(
-        'mmdcls.models.convnext_dcls.run_in_nchw',
+        'mmdcls.models.stage.run_in_nchw',
         lambda block, x, kernel: formats.append(x.is_contiguous()) or x,
     )
     model = ConvNeXtDCLS(dict(depths=[1, 2, 1, 1], channels=[4] * 4), 5, 2)
