@@ -71,6 +71,14 @@ def is_compiling() -> bool:
     return dynamo is not None and dynamo.is_compiling()
 
 
+def may_be_exporting() -> bool:
+    """Tell whether what is read while :func:`is_compiling` may be to run elsewhere.
+
+    Before PyTorch 2.7 nobody tells ``torch.export`` from ``torch.compile``.
+    """
+    return not torch_is(2, 7) or torch.compiler.is_exporting()
+
+
 def has_global_hooks() -> bool:
     """Tell whether hooks are registered that run with every module."""
     hooks = ('forward_pre_hooks', 'forward_hooks', 'backward_pre_hooks')

@@ -20,7 +20,7 @@ from .arguments import (
     size_keeping_padding,
     to_sizes,
 )
-from .cache import KernelCache, is_readable
+from .cache import KernelCache, can_keep, check_numbers, is_readable, keep_kernel
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -264,7 +264,7 @@ class DCLSConvNd(nn.Module):
         if self.positions is None:
             return
         if is_readable(self.positions):
-            _check_numbers(self.positions)
+            check_numbers(self.positions)
         for position, size in zip(
             self.positions, self.dilated_kernel_size, strict=True
         ):
@@ -284,10 +284,6 @@ class DCLSConvNd(nn.Module):
             interpolation=self.interpolation,
             sigma=sigma,
         )
-
-    def _construct_checked(self, weight, positions, sigma):
-        _check_numbers(positions)
-        return self._construct(weight, positions, sigma)
 
     @torch.no_grad()
     def switch_to_deploy(self) -> None:
@@ -330,11 +326,12 @@ class DCLSConvNd(nn.Module):
             return weight
         sources = weight, self.positions, self.sigma
         if self._keeps_kernel(weight):
-            return self._cache.get(self._construct_checked, *sources)
+            size, interpolation = self.dilated_kernel_size, self.interpolation
+            return keep_kernel(self._cache, *sources, size, interpolation)
         return self._construct(*sources)
 
     def _keeps_kernel(self, weight):
-        return not self.training and not torch.is_grad_enabled() and is_readable(weight)
+        return not self.training and can_keep(weight, self.positions, self.sigma)
 
     def _pad(self, x):
         """Pad ``x`` as ``F.convNd`` cannot: by mode, or unequally on the two sides."""
@@ -411,8 +408,3 @@ def _check_shared(positions, shape):
         raise ArgumentTypeError(
             f'positions is a {type(positions).__name__}, not a Parameter'
         )
-
-
-def _check_numbers(positions):
-    if positions.isnan().any():
-        raise ArgumentError('positions are NaN; the training that made them diverged')

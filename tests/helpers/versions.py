@@ -8,6 +8,10 @@ from mmdcls.ops.backends.gpu import has_triton, triton_is
 needs_compile = pytest.mark.skipif(
     not torch_is(2, 6), reason='compiled as a whole by PyTorch 2.6 and later only'
 )
+needs_export_told_apart = pytest.mark.skipif(
+    not torch_is(2, 7),
+    reason='before 2.7 a compiled model is as an exported one: it builds its kernels',
+)
 needs_old_formats = pytest.mark.skipif(
     not torch_is(2, 6), reason='files of before PyTorch 1.6 are refused before 2.6'
 )

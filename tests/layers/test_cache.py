@@ -1,15 +1,19 @@
 """The kernel kept in inference is never stale, however the parameters change."""
 
 import copy
+import itertools
 import threading
 
 import pytest
 import torch
+from helpers.tolerances import assert_close
+from helpers.versions import needs_export_told_apart
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmdcls.layers import DCLSConv2d
+from mmdcls.layers import DCLSConv2d, cache
 from mmdcls.layers.cache import KernelCache
+from mmdcls.models import ConvNeXtDCLS
 
 X = torch.randn(1, 4, 11, 11, generator=torch.Generator().manual_seed(0))
 
@@ -141,14 +145,27 @@ EDITS = [
 ]
 
 
+def call(layer):
+    return layer
+
+
+def compile_whole(layer):
+    torch._dynamo.reset()
+    return torch.compile(layer, backend='eager', fullgraph=True)
+
+
+@pytest.mark.parametrize(
+    'run', [call, pytest.param(compile_whole, marks=needs_export_told_apart)]
+)
 @pytest.mark.parametrize('edit', EDITS, ids=lambda edit: edit.__name__)
-def test_an_edit_is_seen(edit):
+def test_an_edit_is_seen(edit, run):
     layer = make_layer()
+    function = run(layer)
     with torch.no_grad():
-        before = layer(X)
+        before = function(X)
         assert layer._cache._entry is not None
         edit(layer)
-        after = layer(X.to(layer.weight.dtype))
+        after = function(X.to(layer.weight.dtype))
         assert torch.equal(after, expected_of(layer))
         if edit is not to_double:
             assert not torch.equal(after, before)
@@ -173,14 +190,96 @@ def test_the_kernel_is_built_once(monkeypatch):
             layer(X)
 
 
+@needs_export_told_apart
+def test_the_kernel_is_built_once_in_a_compiled_model(monkeypatch):
+    layer = make_layer()
+    compiled = compile_whole(layer)
+    with torch.no_grad():
+        before = compiled(X)
+        monkeypatch.setattr(cache, 'construct_kernel', None)
+        assert torch.equal(compiled(X), before)
+
+
+@needs_export_told_apart
+def test_layers_alike_are_compiled_once():
+    torch._dynamo.reset()
+    graphs = []
+
+    def note(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    layers = [make_layer() for _ in range(10)]
+    layers[0].weight.data.zero_()
+    with torch.no_grad():
+        for layer in layers:
+            assert torch.equal(torch.compile(layer, backend=note)(X), layer(X))
+    assert len(graphs) == 1
+
+
+@pytest.mark.slow
+@needs_export_told_apart
+def test_a_compiled_model_follows_its_weights():
+    """Through what PyTorch's compiler makes of it, in training and in evaluation."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = ConvNeXtDCLS(dict(depths=[1] * 4, channels=[8] * 4), kernel_count=3).eval()
+    first_state = copy.deepcopy(model.state_dict())
+    compiled = torch.compile(model)
+    images = torch.randn(2, 3, 64, 64)
+    outputs = []
+
+    def check():
+        with torch.no_grad():
+            outputs.append(compiled(images)[0])
+            assert_close(outputs[-1], copy.deepcopy(model)(images)[0], 'output')
+
+    check()
+    optimizer = torch.optim.AdamW(model.parameters(), 0.1)
+    compiled.train()(images)[0].square().sum().backward()
+    optimizer.step()
+    compiled.eval()
+    check()
+    with torch.no_grad():
+        model.stages[0][0].depthwise_conv.positions.add_(0.3)
+    check()
+    model.stages[1][0].depthwise_conv.weight.data.mul_(2)
+    check()
+    assert not any(torch.allclose(*pair) for pair in itertools.pairwise(outputs))
+    model.load_state_dict(first_state)
+    check()
+    assert torch.equal(outputs[0], outputs[-1])
+
+
 @pytest.mark.parametrize('context', [torch.no_grad, torch.enable_grad])
 @pytest.mark.parametrize('training', [True, False])
-def test_it_is_used_in_inference_only(context, training):
-    layer = make_layer().train(training)
+@pytest.mark.parametrize('frozen', [True, False])
+def test_it_is_used_where_no_gradient_is_asked_for(context, training, frozen):
+    layer = make_layer().train(training).requires_grad_(not frozen)
     with context():
         layer(X)
     used = layer._cache._entry is not None
-    assert used == (context is torch.no_grad and not training)
+    assert used == (not training and (frozen or context is torch.no_grad))
+
+
+@pytest.mark.parametrize('name', ['weight', 'positions', 'sigma'])
+def test_one_trained_parameter_is_enough_to_build(name):
+    layer = make_layer().requires_grad_(False)
+    layer(X)
+    getattr(layer, name).requires_grad_()
+    layer(X).sum().backward()
+    assert getattr(layer, name).grad is not None
+
+
+def test_a_frozen_layer_passes_gradients_on():
+    layer = make_layer().requires_grad_(False)
+    with torch.inference_mode():
+        layer(X)
+    assert layer._cache._entry is not None
+    x, other = (X.clone().requires_grad_() for _ in range(2))
+    layer(x).square().sum().backward()
+    layer.train()(other).square().sum().backward()
+    assert_close(x.grad, other.grad, 'gradient')
 
 
 def test_a_kernel_of_inference_mode_does_not_reach_autograd():
@@ -235,13 +334,13 @@ def test_fake_tensors_do_without():
 
 def test_threads_do_not_mix_kernels():
     """Two models in turn through one cache, which a shared entry would confuse."""
-    cache = KernelCache()
+    kernels = KernelCache()
     failures = []
 
     def work(value):
         source = torch.full((3,), float(value))
         for _ in range(2000):
-            if not torch.equal(cache.get(lambda x: x * 2, source), source * 2):
+            if not torch.equal(kernels.get(lambda x: x * 2, source), source * 2):
                 failures.append(value)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
