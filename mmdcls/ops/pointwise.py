@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from mmdcls.compat import autocast_dtype, is_compiling
+from mmdcls.compat import autocast_dtype, custom_op, is_compiling, may_be_exporting
 
 
 def linear_gelu_linear(
@@ -15,12 +15,12 @@ def linear_gelu_linear(
     """Expand, apply a GELU, and project back.
 
     Equal to ``F.linear(F.gelu(F.linear(x, weight1, bias1)), weight2, bias2)``, and that
-    is what runs where nothing faster is known: off the CPU, under autocast, and while a
-    model is compiled, exported or traced. On a CPU the values between the layers, four
-    times as many as ``x`` has, go through memory less often: without gradients oneDNN
-    adds the bias and applies the GELU as it multiplies, and with gradients only the
-    values before the GELU are kept, which frees half of the memory. Can then be
-    differentiated once.
+    is what runs where nothing faster is known: off the CPU, under autocast, in a model
+    that is compiled with gradients, and while one is exported or traced. On a CPU the
+    values between the layers, four times as many as ``x`` has, go through memory less
+    often: without gradients oneDNN adds the bias and applies the GELU as it multiplies,
+    and with gradients only the values before the GELU are kept, which frees half of the
+    memory. Can then be differentiated once.
 
     Args:
         x: ``(*, C)``.
@@ -39,24 +39,42 @@ def linear_gelu_linear(
         torch.Size([2, 5])
     """
     tensors = x, weight1, bias1, weight2, bias2
-    if not _is_eager_on_cpu(x):
+    differentiable = _is_differentiable(*tensors)
+    if not _is_on_cpu(x) or (is_compiling() and (differentiable or may_be_exporting())):
         return F.linear(F.gelu(F.linear(x, weight1, bias1)), weight2, bias2)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+    if differentiable:
         return _LinearGELULinear.apply(*tensors)
-    if _has_fused_linear(x):
+    run = _compiled_without_gradients if is_compiling() else _without_gradients
+    return run(*tensors)
+
+
+def _without_gradients(x, weight1, bias1, weight2, bias2):
+    if _has_onednn_linear(x):
         linear = torch.ops.mkldnn._linear_pointwise
         hidden = linear(x, weight1, bias1, 'gelu', [], 'none')
-        return linear(hidden, weight2, bias2, 'none', [], '')
-    hidden = torch.ops.aten.gelu_(F.linear(x, weight1, bias1))
-    return F.linear(hidden, weight2, bias2)
+    else:
+        hidden = torch.ops.aten.gelu_(F.linear(x, weight1, bias1))
+    return _linear(hidden, weight2, bias2)
+
+
+# An operator, as PyTorch's compiler applies the GELU in a pass of its own.
+_compiled_without_gradients = custom_op(
+    'mmdcls::linear_gelu_linear',
+    '(Tensor x, Tensor weight1, Tensor bias1, Tensor weight2, Tensor bias2) -> Tensor',
+)(_without_gradients)
+
+
+@_compiled_without_gradients.register_fake
+def _(x, weight1, bias1, weight2, bias2):
+    return x.new_empty((*x.shape[:-1], weight2.shape[0]))
 
 
 class _LinearGELULinear(Function):
     @staticmethod
     def forward(ctx, x, weight1, bias1, weight2, bias2):
-        hidden = F.linear(x, weight1, bias1)
+        hidden = _linear(x, weight1, bias1)
         ctx.save_for_backward(x, weight1, weight2, hidden)
-        return F.linear(F.gelu(hidden), weight2, bias2)
+        return _linear(F.gelu(hidden), weight2, bias2)
 
     @staticmethod
     @once_differentiable
@@ -72,11 +90,11 @@ class _LinearGELULinear(Function):
             grads['weight2'] = grad_output.t() @ activated
         if for_bias2:
             grads['bias2'] = grad_output.sum(0)
-        # Both of what follows overwrite what is no longer needed.
-        grad = torch.mm(grad_output, weight2, out=activated)
+        del activated
+        grad = _linear(grad_output, weight2.t())
         torch.ops.aten.gelu_backward.grad_input(grad, hidden, grad_input=grad)
         if for_x:
-            grads['x'] = (grad @ weight1).view_as(x)
+            grads['x'] = _linear(grad, weight1.t()).view_as(x)
         if for_weight1:
             grads['weight1'] = grad.t() @ rows
         if for_bias1:
@@ -102,7 +120,7 @@ def scaled_residual(x: Tensor, residual: Tensor, scale: Tensor) -> Tensor:
         tensor([[3., 4.]])
     """
     tensors = x, residual, scale
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+    if _is_differentiable(*tensors):
         return _ScaledResidual.apply(*tensors)
     return torch.addcmul(*tensors)
 
@@ -125,16 +143,26 @@ class _ScaledResidual(Function):
         return grad_output, grad_residual, grad_scale
 
 
-def _is_eager_on_cpu(x):
+def _is_differentiable(*tensors):
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _is_on_cpu(x):
     return (
         x.device.type == 'cpu'
         and autocast_dtype('cpu') is None
-        and not is_compiling()
         and not torch.jit.is_tracing()
     )
 
 
-def _has_fused_linear(x):
+def _linear(x, weight, bias=None):
+    """Compute ``F.linear``, which runs MKL: oneDNN is faster on AMD's processors."""
+    if _has_onednn_linear(x):
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
+    return F.linear(x, weight, bias)
+
+
+def _has_onednn_linear(x):
     """Tell whether PyTorch offers what its own compiler fuses linear layers with."""
     return (
         x.dtype == torch.float32

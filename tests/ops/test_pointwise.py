@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.tolerances import assert_close
-from helpers.versions import needs_compile
+from helpers.versions import needs_compile, needs_export_told_apart
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,9 +99,9 @@ def test_one_tensor_of_the_hidden_values_is_kept():
 @torch.no_grad()
 def test_without_onednn(monkeypatch):
     arguments = make_arguments(dtype=torch.float32)
-    assert pointwise._has_fused_linear(arguments[0])
+    assert pointwise._has_onednn_linear(arguments[0])
     monkeypatch.setattr(torch.backends.mkldnn, 'is_available', lambda: False)
-    assert not pointwise._has_fused_linear(arguments[0])
+    assert not pointwise._has_onednn_linear(arguments[0])
     assert_close(linear_gelu_linear(*arguments), expected(*arguments), 'output')
 
 
@@ -124,6 +124,45 @@ def test_compiles_without_a_graph_break():
     )
     for one, other in zip(actual, wanted, strict=True):
         assert_close(one, other, 'gradient')
+
+
+@needs_export_told_apart
+def test_compiled_without_gradients_is_one_operator():
+    arguments = make_arguments(dtype=torch.float32)
+    operators = []
+
+    def note(graph, inputs):
+        operators.extend(node.target for node in graph.graph.nodes)
+        return graph
+
+    compiled = torch.compile(linear_gelu_linear, fullgraph=True, backend=note)
+    with torch.no_grad():
+        assert_close(compiled(*arguments), expected(*arguments), 'output')
+    assert torch.ops.mmdcls.linear_gelu_linear.default in operators
+
+
+@pytest.mark.slow
+@needs_export_told_apart
+def test_compiled_by_inductor():
+    arguments = make_arguments(dtype=torch.float32)
+    with torch.no_grad():
+        actual = torch.compile(linear_gelu_linear)(*arguments)
+    assert_close(actual, expected(*arguments), 'output')
+
+
+@needs_compile
+@pytest.mark.parametrize('strict', [True, False])
+def test_exported_as_layers_of_pytorch(strict):
+    class Block(torch.nn.Module):
+        def forward(self, *arguments):
+            return linear_gelu_linear(*arguments)
+
+    arguments = tuple(make_arguments(dtype=torch.float32))
+    with torch.no_grad():
+        program = torch.export.export(Block(), arguments, strict=strict)
+    names = [str(node.target) for node in program.graph.nodes]
+    assert 'aten.gelu.default' in names
+    assert not any('mmdcls' in name or 'mkldnn' in name for name in names)
 
 
 @pytest.mark.parametrize('needed', [(True, True, True), (False, True, False)])
