@@ -159,7 +159,7 @@ def sweep_hours() -> dict[str, float]:
     return {
         row.model: images / float(row.printed['throughput']) / 3600
         for row in TABLES[2].rows
-        if row.model in ('ConvNeXt-T-dcls', 'ConvNeXt-S-dcls', 'ConvNeXt-B-dcls')
+        if row.model in ('ConvNeXt-dcls-T', 'ConvNeXt-dcls-S', 'ConvNeXt-dcls-B')
     }
 
 

@@ -9,7 +9,7 @@ from mmpretrain.models.backbones.convnext import ConvNeXtBlock
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmdcls.models import ConvNeXtDCLS, convnext_dcls
+from mmdcls.models import ConvNeXtDCLS, stage
 from mmdcls.models.convnext_block import run_in_nchw
 from mmdcls.ops import kernel, nchw_block
 from mmdcls.ops.backends import toeplitz
@@ -58,12 +58,12 @@ def test_launches_of_a_training_step(nchw, monkeypatch):
     """At most 600; the plain ConvNeXt-T has 524. Tensors are without memory."""
     monkeypatch.setattr(kernel, 'can_fuse', lambda *arguments: True)
     monkeypatch.setattr(toeplitz, 'can_run', lambda *arguments, **kwargs: True)
-    monkeypatch.setattr(convnext_dcls, 'takes_nchw', lambda *arguments: nchw)
+    monkeypatch.setattr(stage, 'takes_nchw', lambda *arguments: nchw)
     model = ConvNeXtDCLS(arch='tiny', drop_path_rate=0.1).train().to('meta')
-    for stage in model.stages:
+    for blocks in model.stages:
         # Sharing is lost on the way to the meta device.
-        for block in stage:
-            block.depthwise_conv.positions = stage[0].depthwise_conv.positions
+        for block in blocks:
+            block.depthwise_conv.positions = blocks[0].depthwise_conv.positions
     with Launches() as launches:
         model(torch.empty(2, 3, 224, 224, device='meta'))[-1].sum().backward()
     counts = launches.counts

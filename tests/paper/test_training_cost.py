@@ -43,5 +43,5 @@ def test_downstream():
 
 def test_sweep():
     images = 50_000 * (1 + 75 + 50) + 7_500 + 30_000 + 50_889
-    assert sweep_hours()['ConvNeXt-T-dcls'] == pytest.approx(images / 725.3 / 3600)
+    assert sweep_hours()['ConvNeXt-dcls-T'] == pytest.approx(images / 725.3 / 3600)
     assert len(sweep_hours()) == 3
