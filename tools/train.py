@@ -41,6 +41,7 @@ def main() -> None:
             enable_amp,
             load_config,
             start_backbone_from,
+            use_exact_resuming,
             warn_of_random_backbone,
         )
         from mmdcls.apis.run_outputs import check_start
@@ -62,6 +63,7 @@ def main() -> None:
             cfg.resume = True
             cfg.load_from = None if args.resume == 'auto' else args.resume
         warn_of_random_backbone(cfg)
+        use_exact_resuming(cfg)
         check_start(cfg)
         check_data_paths(cfg, ('train', 'val'))
         refuse_unpickling(cfg, ('train', 'val'), args.allow_pickle)

@@ -5,6 +5,10 @@ _base_ = 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py'
 custom_imports = dict(
     imports=['mmdcls.models', 'mmdcls.engine'], allow_failed_imports=False
 )
+default_hooks = dict(
+    checkpoint=dict(type='mmdcls.WholeCheckpointHook'),
+    exact_resume=dict(type='mmdcls.ExactResumeHook'),
+)
 
 param_scheduler = [
     dict(

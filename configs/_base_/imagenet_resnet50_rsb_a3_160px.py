@@ -6,6 +6,10 @@ _base_ = 'mmpretrain::resnet/resnet50_8xb256-rsb-a3-100e_in1k.py'
 custom_imports = dict(
     imports=['mmdcls.models', 'mmdcls.engine'], allow_failed_imports=False
 )
+default_hooks = dict(
+    checkpoint=dict(type='mmdcls.WholeCheckpointHook'),
+    exact_resume=dict(type='mmdcls.ExactResumeHook'),
+)
 
 model = dict(head=dict(loss=dict(loss_weight=1 / 1000)))
 

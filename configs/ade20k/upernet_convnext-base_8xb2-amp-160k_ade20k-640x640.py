@@ -7,3 +7,7 @@ custom_imports = dict(
 )
 # For --auto-scale-lr: 8 GPUs with 2 images each.
 auto_scale_lr = dict(enable=False, base_batch_size=16)
+default_hooks = dict(
+    checkpoint=dict(type='mmdcls.WholeCheckpointHook'),
+    exact_resume=dict(type='mmdcls.ExactResumeHook'),
+)

@@ -6,6 +6,10 @@ _base_ = 'mmdet::convnext/cascade-mask-rcnn_convnext-s-p4-w7_fpn_4conv1fc-giou_a
 custom_imports = dict(
     imports=['mmpretrain.models', 'mmdcls.engine'], allow_failed_imports=False
 )
+default_hooks = dict(
+    checkpoint=dict(type='mmdcls.WholeCheckpointHook'),
+    exact_resume=dict(type='mmdcls.ExactResumeHook'),
+)
 
 checkpoint_file = 'https://download.openmmlab.com/mmclassification/v0/convnext/downstream/convnext-base_3rdparty_32xb128-noema_in1k_20220301-2a0ee547.pth'  # noqa: E501
 model = dict(

@@ -5,3 +5,7 @@ _base_ = 'mmdet::convnext/cascade-mask-rcnn_convnext-s-p4-w7_fpn_4conv1fc-giou_a
 custom_imports = dict(
     imports=['mmpretrain.models', 'mmdcls.engine'], allow_failed_imports=False
 )
+default_hooks = dict(
+    checkpoint=dict(type='mmdcls.WholeCheckpointHook'),
+    exact_resume=dict(type='mmdcls.ExactResumeHook'),
+)

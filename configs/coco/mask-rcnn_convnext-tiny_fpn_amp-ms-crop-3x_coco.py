@@ -5,3 +5,7 @@ _base_ = 'mmdet::convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py'
 custom_imports = dict(
     imports=['mmpretrain.models', 'mmdcls.engine'], allow_failed_imports=False
 )
+default_hooks = dict(
+    checkpoint=dict(type='mmdcls.WholeCheckpointHook'),
+    exact_resume=dict(type='mmdcls.ExactResumeHook'),
+)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
@@ -212,6 +213,22 @@ def draw_predictions(cfg: Config, folder: str) -> None:
         cfg.visualizer.update(
             save_dir=folder, vis_backends=[dict(type='LocalVisBackend')]
         )
+
+
+def use_exact_resuming(cfg: Config) -> None:
+    """Save whole checkpoints that the training can go on from bit for bit.
+
+    Puts :class:`WholeCheckpointHook` in the place of mmengine's CheckpointHook, with
+    its settings, and adds :class:`ExactResumeHook`. A hook of another class that the
+    config has for checkpoints stays.
+    """
+    hooks = cfg.setdefault('default_hooks', {})
+    saving = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
+    if saving and saving.get('type') in ('CheckpointHook', CheckpointHook):
+        saving.type = 'mmdcls.WholeCheckpointHook'
+    others = [*hooks.values(), *(cfg.get('custom_hooks') or [])]
+    if not any(hook and 'ExactResumeHook' in str(hook.get('type')) for hook in others):
+        hooks['exact_resume'] = dict(type='mmdcls.ExactResumeHook')
 
 
 def build_runner(

@@ -8,6 +8,7 @@ from .fsdp_strategy import FSDPStrategy
 from .optim_wrapper_constructor import DCLSOptimWrapperConstructor
 from .position_statistics_hook import PositionStatisticsHook
 from .repulsive_loss_hook import RepulsiveLossHook
+from .resuming import ExactResumeHook, WholeCheckpointHook
 from .strict_checkpoint_hook import StrictCheckpointHook
 from .whole_images_hook import WholeImagesHook
 from .wrap_stages import wrap_stages
@@ -19,10 +20,12 @@ __all__ = [
     'ClampPositionsHook',
     'DCLSOptimWrapperConstructor',
     'DeepSpeedOptimWrapper',
+    'ExactResumeHook',
     'FSDPStrategy',
     'PositionStatisticsHook',
     'RepulsiveLossHook',
     'StrictCheckpointHook',
+    'WholeCheckpointHook',
     'WholeImagesHook',
     'read_checkpoint',
     'wrap_stages',

@@ -13,6 +13,8 @@ from mmdcls.registry import HOOKS
 from .loops import check_turn_comes, counts_epochs, dcls_layers_of
 from .sharding import plain_name, whole_parameters
 
+_STATE_KEY = 'position_statistics'
+
 
 @HOOKS.register_module()
 class PositionStatisticsHook(Hook):
@@ -22,7 +24,8 @@ class PositionStatisticsHook(Hook):
     that owns the tensor, and
 
     - ``speed``: mean absolute change since the last time, in pixels (Appendix F's
-      ``V_P``, Figure 7, with ``interval`` of one epoch); 0 the first time.
+      ``V_P``, Figure 7, with ``interval`` of one epoch); 0 the first time. A training
+      that is resumed goes on from the last time before.
     - ``std``: standard deviation, in pixels (Appendix E).
     - ``at_border``: share of coordinates on the kernel's limits. Paper §3: a pile there
       says that the dilated kernel size is too small.
@@ -50,6 +53,20 @@ class PositionStatisticsHook(Hook):
             )
         self.interval = interval
         self.by_epoch = by_epoch
+        self._resumed: dict[str, Tensor] = {}
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the positions of the last log, which the next speeds are taken from."""
+        if hasattr(self, '_previous') and 'optimizer' in checkpoint:
+            checkpoint[_STATE_KEY] = {
+                owner: positions.cpu() for owner, positions in self._previous.items()
+            }
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take them up again when a training is resumed."""
+        kept = checkpoint.get(_STATE_KEY)
+        if runner._resume and isinstance(kept, dict):
+            self._resumed = kept
 
     def before_train(self, runner: Runner) -> None:
         """Find the tensors and remember where they start."""
@@ -61,7 +78,10 @@ class PositionStatisticsHook(Hook):
         for name, layer in dcls_layers_of(self, runner.model).items():
             owner = plain_name(name).removeprefix('module.')
             self._owners.setdefault(id(layer.positions), (owner, layer))
-        self._previous = self._snapshot(runner)
+        self._previous = {
+            owner: _start(self._resumed.get(owner), positions)
+            for owner, positions in self._snapshot(runner).items()
+        }
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Log at the end of an epoch."""
@@ -101,3 +121,10 @@ class PositionStatisticsHook(Hook):
                 owner: layer.positions.detach().float().clone()
                 for owner, layer in self._owners.values()
             }
+
+
+def _start(kept: object, now: Tensor) -> Tensor:
+    """Return the positions of the last log, of this layer."""
+    if isinstance(kept, Tensor) and kept.shape == now.shape:
+        return kept.to(now)
+    return now

@@ -1,0 +1,1 @@
+"""Drivers that interrupt and damage what runs, and the tests that use them."""
