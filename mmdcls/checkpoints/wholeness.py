@@ -6,6 +6,8 @@ import os
 import zipfile
 from pathlib import Path
 
+import torch
+
 from .reading import CheckpointError
 
 _ARCHIVE = b'PK'
@@ -37,6 +39,8 @@ def check_whole(path: str | os.PathLike) -> None:
             raise CheckpointError(f"'{path}' is not a complete checkpoint ({reason}).")
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
+        # Python is content with some tables of contents that PyTorch cannot read.
+        torch._C.PyTorchFileReader(str(path))
     except CheckpointError:
         raise
     # A damaged table of contents can raise anything.

@@ -40,7 +40,9 @@ class Interrupt(Hook):
             raise Interrupted
 
 
-def train(setting, data, work_dir, before=None, exact=True, change=None, **options):
+def train(
+    setting, data, work_dir, before=None, exact=True, change=None, hooks=(), **options
+):
     """Train in this process; returns the runner.
 
     Args:
@@ -50,6 +52,7 @@ def train(setting, data, work_dir, before=None, exact=True, change=None, **optio
         before: The iteration before which it is interrupted.
         exact: Whether to use the hooks that are tested, or mmengine's alone.
         change: A function that changes the config.
+        hooks: Hooks to register besides.
         **options: Entries of the config, such as ``resume=True``.
     """
     cfg = Config(config_of(setting, data, LENGTH), format_python_code=False)
@@ -62,8 +65,8 @@ def train(setting, data, work_dir, before=None, exact=True, change=None, **optio
     if exact:
         use_exact_resuming(cfg)
     runner = build_runner(cfg, partial_checkpoint=not cfg.resume)
-    if before is not None:
-        runner.register_hook(Interrupt(before))
+    for hook in hooks if before is None else [*hooks, Interrupt(before)]:
+        runner.register_hook(hook)
     try:
         runner.train()
     except Interrupted:

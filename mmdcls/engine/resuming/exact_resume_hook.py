@@ -91,11 +91,10 @@ class ExactResumeHook(Hook):
         if not self._inside_epoch:
             restore_random_states(state['random'])
         # Inside an epoch it follows the epoch's end.
-        at_place = not self._inside_epoch or not isinstance(
-            runner.train_loop, EpochBasedTrainLoop
-        )
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        waits = by_epoch and self._batches is not None and self._batches.first > 0
         self._validation_due = (
-            at_place and not self._saved['validated'] and _validates(runner)
+            not waits and not self._saved['validated'] and _validates(runner)
         )
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -161,6 +160,7 @@ class ExactResumeHook(Hook):
         checkpoint[STATE_KEY] = {
             'processes': processes or [],
             'sampler_seed': getattr(self._sampler(), 'seed', None),
+            'epoch_length': 0 if self._batches is None else len(self._batches),
             'validated': self._set_aside is not None,
             'surroundings': surroundings(),
         }
@@ -191,6 +191,19 @@ class ExactResumeHook(Hook):
             return []
         return config_differences(before, runner.cfg) if before else []
 
+    def _trained_batches(self, runner: Runner, epoch_length: int) -> int:
+        """Count the batches of the current epoch that were trained before."""
+        loop = runner.train_loop
+        if isinstance(loop, IterBasedTrainLoop):
+            return loop.iter
+        if self._saved is None or not self._saved['epoch_length']:
+            # mmengine's own checkpoints begin their epoch anew.
+            return 0
+        # Another batch size or number of processes make another length: the same share.
+        before = self._saved['epoch_length']
+        trained = loop.iter - loop.epoch * before
+        return min(max(trained, 0) * epoch_length // before, epoch_length)
+
     def _seed_data(self, runner: Runner) -> None:
         """Have the training's data seeded, from the batch on where it was left."""
         loop = runner.train_loop
@@ -208,21 +221,14 @@ class ExactResumeHook(Hook):
         # Without `randomness.seed` the sampler has drawn a new one.
         if self._saved and hasattr(self._sampler(), 'seed'):
             self._sampler().seed = self._saved['sampler_seed']
-        self._batches.first = _trained_batches(runner, len(old))
+        self._batches.first = self._trained_batches(runner, len(old))
         self._inside_epoch = self._batches.first > 0
+        if not by_iteration:
+            # At its very end nothing more is loaded.
+            self._inside_epoch &= self._batches.first < len(old)
         loop.dataloader = seeded_dataloader(old, self._batches)
         if by_iteration:
             loop.dataloader_iterator = ResumedBatches(loop.dataloader, loop.iter)
-
-
-def _trained_batches(runner: Runner, epoch_length: int) -> int:
-    """Count the batches of the current epoch that were trained before."""
-    loop = runner.train_loop
-    if isinstance(loop, IterBasedTrainLoop):
-        return loop.iter
-    trained = loop.iter - loop.epoch * epoch_length
-    # With another batch size or number of processes the count fits no epoch.
-    return trained if 0 <= trained <= epoch_length else 0
 
 
 def _nothing_left(runner: Runner) -> bool:

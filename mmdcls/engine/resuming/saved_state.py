@@ -145,11 +145,13 @@ def _checked(saved: Any, parameters: Mapping[str, nn.Parameter]) -> dict[str, An
             parameter = parameters.get(name)
             if parameter is None:
                 raise ValueError(f"a gradient of '{name}', which the model has not")
-            if gradient.shape != parameter.shape or gradient.dtype != parameter.dtype:
+            kinds = [(t.shape, t.dtype) for t in (parameter, torch.as_tensor(gradient))]
+            if kinds[0] != kinds[1]:
                 raise ValueError(f"a gradient of '{name}' in another shape or type")
     return {
         'processes': saved['processes'],
         'sampler_seed': seed,
+        'epoch_length': max(int(saved['epoch_length']), 0),
         'validated': bool(saved['validated']),
         'surroundings': dict(saved['surroundings']),
     }
