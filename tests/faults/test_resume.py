@@ -1,10 +1,15 @@
 """A training that is interrupted and resumed ends as one that was not, bit for bit."""
 
+import dataclasses
+import shutil
+
 import pytest
 
 from faults.kill_and_resume import run_cycles
 from faults.runs import LENGTH, differences, last_checkpoint, start, train, wait
 from faults.trainings import SETTINGS, write_data
+
+WORK_DIRS = ('whole', 'cut')
 
 
 @pytest.fixture(scope='module')
@@ -38,11 +43,10 @@ def test_resumed_training_is_the_uninterrupted_one(name, data, tmp_path):
     run(setting, data, tmp_path / 'whole')
     expected = last_checkpoint(tmp_path / 'whole')
     assert not differences(expected, interrupted(setting, data, tmp_path / 'cut'))
-    files = [sorted(p.name for p in tmp_path.glob(f'{w}/*.pth')) for w in WORK_DIRS]
-    assert files[0] == files[1]
-
-
-WORK_DIRS = ('whole', 'cut')
+    whole, cut = (
+        sorted(p.name for p in tmp_path.glob(f'{w}/*.pth')) for w in WORK_DIRS
+    )
+    assert whole == cut
 
 
 def test_a_difference_would_be_found(data, tmp_path):
@@ -61,6 +65,17 @@ def test_number_of_workers_changes_nothing(data, tmp_path):
     expected, *others = (last_checkpoint(tmp_path / name) for name in names)
     for found in others:
         assert not differences(expected, found)
+
+
+@pytest.mark.parametrize('name', ['two workers', 'segmentation, persistent workers'])
+def test_seed_that_was_drawn_is_taken_up(name, data, tmp_path):
+    setting = dataclasses.replace(SETTINGS[name], seed=None)
+    run(setting, data, tmp_path / 'whole')
+    first = min(tmp_path.glob('whole/*_*.pth'), key=lambda path: path.stat().st_mtime)
+    (tmp_path / 'cut').mkdir()
+    shutil.copy(first, tmp_path / 'cut')
+    run(setting, data, tmp_path / 'cut', resume=True)
+    assert not differences(*(last_checkpoint(tmp_path / w) for w in WORK_DIRS))
 
 
 @pytest.mark.slow

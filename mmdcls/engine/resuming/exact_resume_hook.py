@@ -87,7 +87,10 @@ class ExactResumeHook(Hook):
         state = self._own_state()
         if _nothing_left(runner) or self._saved is None or state is None:
             return
-        restore_gradients(runner.model, state['gradients'])
+        if state['gradients']:
+            restore_gradients(runner.model, state['gradients'])
+            # mmengine has just warned that they are lost.
+            runner.logger.info('The accumulated gradients are restored.')
         if not self._inside_epoch:
             restore_random_states(state['random'])
         # Inside an epoch it follows the epoch's end.

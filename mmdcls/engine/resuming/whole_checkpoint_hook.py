@@ -130,6 +130,7 @@ class WholeCheckpointHook(CheckpointHook):
             self._keep_best_in_own_folder()
             if is_main_process():
                 _remove_leftovers(Path(self.out_dir))
+                _remove_leftovers(Path(runner.work_dir))
 
     def _folder(self, runner: Runner) -> Path | None:
         """Return the local folder of the checkpoints; None if it is not local."""

@@ -108,7 +108,7 @@ def test_best_one_stays_until_the_next_is_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(WholeFilesBackend, 'put', look)
     options = dict(save_best='mean', max_keep_ckpts=1)
-    run(tmp_path, default_hooks=hooks(rule='less', **options), max_epochs=6)
+    run(tmp_path, default_hooks=hooks(rule='greater', **options), max_epochs=6)
     assert max(map(len, present)) == 2
     assert len([n for n in epochs_in(tmp_path) if n.startswith('best')]) == 1
 
@@ -135,7 +135,7 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
     if not process:
         os._exit(0)
     os.waitpid(process, 0)
-    left, others = f'.epoch_1.pth.{process}.tmp', f'.epoch_1.pth.{os.getpid()}.tmp'
+    left, others = f'.epoch_1.pth.{process}.tmp', f'.epoch_9.pth.{os.getpid()}.tmp'
     (tmp_path / left).write_bytes(b'half')
     (tmp_path / others).write_bytes(b'half')
     run(tmp_path, default_hooks=hooks(), max_epochs=1)
@@ -161,9 +161,10 @@ def test_resumes_from_the_one_before_with_a_warning(tmp_path, warnings, damage):
     assert read_checkpoint(tmp_path / 'epoch_3.pth')['meta']['epoch'] == 3
 
 
-@pytest.mark.parametrize(
-    'note', [b'', b'\xff\x00', b'epoch_2.pth', b'/old/epoch_2.pth']
-)
+NOTES = [b'', b'\xff\x00', b'epoch_2.pth', b'/old/epoch_2.pth']
+
+
+@pytest.mark.parametrize('note', NOTES, ids=['empty', 'garbled', 'relative', 'moved'])
 def test_note_is_no_obstacle(tmp_path, note):
     run(tmp_path, default_hooks=hooks(), max_epochs=2)
     (tmp_path / 'last_checkpoint').write_bytes(note)
@@ -194,11 +195,12 @@ def test_named_one_that_is_damaged_is_refused(tmp_path):
 
 
 def test_copied_training_removes_nothing_of_the_original(tmp_path):
-    options = dict(save_best='mean', rule='less')
-    run(tmp_path / 'first', default_hooks=hooks(**options), max_epochs=2)
+    # The mean prediction rises for two epochs and falls from then on.
+    rising, falling = (hooks(save_best='mean', rule=r) for r in ('greater', 'less'))
+    run(tmp_path / 'first', default_hooks=rising, max_epochs=2)
     shutil.copytree(tmp_path / 'first', tmp_path / 'second')
     before = epochs_in(tmp_path / 'first')
-    run(tmp_path / 'second', default_hooks=hooks(**options), max_epochs=6, resume=True)
+    run(tmp_path / 'second', default_hooks=falling, max_epochs=6, resume=True)
     assert epochs_in(tmp_path / 'first') == before
     best = [n for n in epochs_in(tmp_path / 'second') if n.startswith('best')]
     assert len(best) == 1 and best[0] not in before
