@@ -55,7 +55,7 @@ def test_a_difference_would_be_found(data, tmp_path):
     expected = last_checkpoint(tmp_path / 'whole')
     found = interrupted(setting, data, tmp_path / 'cut', exact=False)
     parts = {key.split('/')[1] for key in differences(expected, found)}
-    assert parts == {'state_dict', 'ema_state_dict', 'optimizer'}
+    assert parts == {'state_dict', 'ema_state_dict', 'optimizer', 'position_statistics'}
 
 
 def test_number_of_workers_changes_nothing(data, tmp_path):

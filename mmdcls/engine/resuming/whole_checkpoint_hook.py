@@ -91,9 +91,10 @@ class WholeCheckpointHook(CheckpointHook):
         """Choose the checkpoint to resume from."""
         if not runner._resume or not isinstance(runner._train_loop, BaseLoop):
             return
-        # FlexibleRunner takes a path in the place of True.
-        is_path = isinstance(runner._resume, str)
-        named = runner._resume if is_path else runner._load_from
+        # mmengine's FlexibleRunner resumes before it asks any hook.
+        if runner._has_loaded:
+            return
+        named = runner._load_from
         if named is not None:
             # Old formats and other sources have no checksums to look at.
             if Path(named).is_file() and Path(named).suffix == '.pth':
