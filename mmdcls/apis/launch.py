@@ -222,10 +222,11 @@ def use_exact_resuming(cfg: Config) -> None:
     its settings, and adds :class:`ExactResumeHook`. A hook of another class that the
     config has for checkpoints stays.
     """
-    hooks = cfg.setdefault('default_hooks', {})
-    saving = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
+    cfg.default_hooks = cfg.get('default_hooks') or {}
+    hooks = cfg.default_hooks
+    saving = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
     if saving and saving.get('type') in ('CheckpointHook', CheckpointHook):
-        saving.type = 'mmdcls.WholeCheckpointHook'
+        hooks.checkpoint = ConfigDict(saving, type='mmdcls.WholeCheckpointHook')
     others = [*hooks.values(), *(cfg.get('custom_hooks') or [])]
     if not any(hook and 'ExactResumeHook' in str(hook.get('type')) for hook in others):
         hooks['exact_resume'] = dict(type='mmdcls.ExactResumeHook')

@@ -14,6 +14,7 @@ from mmdcls.apis.launch import (
     load_config,
     start_backbone_from,
     use_available_device,
+    use_exact_resuming,
     warn_of_random_backbone,
 )
 from mmdcls.checkpoints import CheckpointError
@@ -261,3 +262,28 @@ def test_a_config_file_in_work_dir_is_not_written_over(runner_cfg, tmp_path):
     cfg.work_dir = str(tmp_path)
     build_runner(cfg, partial_checkpoint=False)
     assert built[0][1].filename is None
+
+
+WHOLE, EXACT = 'mmdcls.WholeCheckpointHook', 'mmdcls.ExactResumeHook'
+
+
+@pytest.mark.parametrize(
+    'hooks', [{}, dict(checkpoint=dict(type='CheckpointHook', interval=3))]
+)
+def test_upstreams_hook_for_checkpoints_is_replaced(hooks):
+    cfg = Config(dict(default_hooks=hooks) if hooks else {})
+    use_exact_resuming(cfg)
+    interval = 3 if hooks else 1
+    assert cfg.default_hooks.checkpoint == dict(type=WHOLE, interval=interval)
+    assert cfg.default_hooks.exact_resume == dict(type=EXACT)
+
+
+@pytest.mark.parametrize(
+    'checkpoint', [None, dict(type='other.CheckpointHook'), dict(type=WHOLE)]
+)
+def test_own_hook_for_checkpoints_stays(checkpoint):
+    cfg = Config(
+        dict(default_hooks=dict(checkpoint=checkpoint), custom_hooks=[dict(type=EXACT)])
+    )
+    use_exact_resuming(cfg)
+    assert cfg.default_hooks == dict(checkpoint=checkpoint)

@@ -98,3 +98,18 @@ def test_model_without_positions(tmp_path):
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
             custom_hooks=[dict(type='mmdcls.PositionStatisticsHook')],
         )
+
+
+def test_speed_goes_on_where_a_training_was_interrupted(tmp_path):
+    def train(folder, **options):
+        hook = dict(type='mmdcls.PositionStatisticsHook', interval=2)
+        run(folder, custom_hooks=[hook], max_epochs=4, **options)
+        return scalars(folder)[-1]
+
+    whole = train(tmp_path / 'whole')
+    # Between two logs, so that the last positions are not those of the checkpoint.
+    checkpoint = str(tmp_path / 'whole/epoch_3.pth')
+    resumed = train(tmp_path / 'resumed', resume=True, load_from=checkpoint)
+    assert resumed['step'] == whole['step'] == 4
+    key = 'positions/conv/speed'
+    assert resumed[key] == whole[key] > 0

@@ -111,6 +111,8 @@ class ExactResumeHook(Hook):
             runner.logger.info(
                 'The checkpoint was saved before its validation, which follows.'
             )
+            if (state := self._own_state()) is not None:
+                restore_random_states(state['random'])
             runner.val_loop.run()
 
     def before_train_iter(
