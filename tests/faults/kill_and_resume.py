@@ -90,7 +90,7 @@ def run_cycles(folder, cycles, seed, names, plain=False):
 
 
 def kill_and_resume(setting, data, work_dir, moments, seconds, plain=False):
-    """Train to the end, with kills at random moments; returns their number.
+    """Train to the end with kills at random moments; returns their number, at least 1.
 
     Args:
         setting: A Setting.
@@ -102,16 +102,18 @@ def kill_and_resume(setting, data, work_dir, moments, seconds, plain=False):
     """
     kills = 0
     while True:
-        processes = start(
-            setting, data, work_dir, exact=not plain, resume=bool(kills) or None
-        )
-        if kills < MOST_KILLS:
-            if kill(processes, moments.uniform(0.1, 1.1) * seconds):
-                kills += 1
-                continue
-        else:
+        processes = start(setting, data, work_dir, exact=not plain, resume=kills > 0)
+        if kills == MOST_KILLS:
             wait(processes)
-        return kills
+            return kills
+        if kill(processes, moments.uniform(0.1, 1.1) * seconds):
+            kills += 1
+        elif kills:
+            return kills
+        else:
+            # The machine has become faster: once more from the beginning.
+            shutil.rmtree(work_dir)
+            seconds *= 0.7
 
 
 def kill(processes, seconds):
