@@ -7,16 +7,17 @@ them, and of what is not installed with mmdcls until it is needed.
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .errors import MmdclsError
+from .sentences import find_sentence
 
 REPORT = (
     'error: nobody foresaw this. If it is a fault of mmdcls, please report it with all '
@@ -24,27 +25,6 @@ REPORT = (
     'mmengine.utils.dl_utils import collect_env; print(collect_env())"'
 )
 """The last line of a tool that ends in a bug."""
-
-EXTRAS = {
-    'openmmlab': ('mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg'),
-    'tools': ('matplotlib', 'rich'),
-    'mini': ('skimage', 'sklearn'),
-    'robustness': ('timm', 'imagecorruptions'),
-    'deploy': ('onnx', 'onnxruntime', 'onnxscript', 'safetensors'),
-}
-"""The extras of setup.py, with the modules that they bring."""
-
-REFUSALS = (
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.ENOSPC,
-    errno.ENOTDIR,
-    errno.EPERM,
-    errno.EROFS,
-)
-"""Why a system refuses files: permissions, a full disk, a file in a folder's place."""
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -85,14 +65,22 @@ class ArgumentParser(argparse.ArgumentParser):
         """End the program with one sentence where the user can mend what is wrong.
 
         These are the errors of the kind :class:`MmdclsError`, also where mmengine's
-        registries wrapped them, packages that are missing, and files that the system
-        does not let be read or written. The exit code is 1. Any other error is a bug:
-        it shows its traceback, and how to report it.
+        registries wrapped them, and what :func:`.sentences.find_sentence` knows:
+        packages that are missing, files that the system does not let be read or
+        written, memory that is full. The exit code is 1. Any other error is a bug: it
+        shows its traceback, and how to report it.
+
+        Ctrl-C and SIGTERM end the program without a traceback, after what is at hand
+        was put in order, with the exit codes 130 and 143.
         """
         try:
-            yield
+            with _terminable():
+                yield
+        except KeyboardInterrupt:
+            print('Interrupted.', file=sys.stderr)
+            sys.exit(128 + signal.SIGINT)
         except Exception as error:
-            sentence = _find_sentence(error)
+            sentence = find_sentence(error)
             if sentence is None or self.debug:
                 traceback.print_exc()
             if sentence is None:
@@ -109,26 +97,69 @@ class ArgumentParser(argparse.ArgumentParser):
         return re.sub(r'`(\w+)`', lambda name: flags.get(name[1], name[1]), sentence)
 
 
-def _find_sentence(error: BaseException | None) -> str | None:
-    """Return the sentence on the latest error of the chain that a user can mend."""
-    while error is not None:
-        if isinstance(error, MmdclsError):
-            return str(error)
-        if isinstance(error, OSError) and error.errno in REFUSALS:
-            # Of a renaming, the second name is the user's, the first a temporary one.
-            path = error.filename2 or error.filename
-            name = f"'{path}'" if path else 'a file'
-            return f'The system refuses {name}: {error.strerror}.'
-        if isinstance(error, ModuleNotFoundError):
-            package = (error.name or '').partition('.')[0]
-            for extra, modules in EXTRAS.items():
-                if package in modules:
-                    return (
-                        f'The package {package} is not installed; pip install '
-                        f"'mmdcls[{extra}]' brings it."
-                    )
-        error = error.__cause__ or error.__context__
-    return None
+def whole_number(at_least: int) -> Callable[[str], int]:
+    """Return what ``type`` of an argument is to be, for whole numbers from one on.
+
+    Example:
+        >>> whole_number(at_least=1)('3')
+        3
+    """
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = at_least - 1
+        if number < at_least:
+            raise argparse.ArgumentTypeError(
+                f'must be a whole number of at least {at_least}, got {text!r}'
+            )
+        return number
+
+    return convert
+
+
+def number_within(lowest: float, highest: float) -> Callable[[str], float]:
+    """Return what ``type`` of an argument is to be, for numbers within a range.
+
+    Example:
+        >>> number_within(0, 1)('0.3')
+        0.3
+    """
+
+    def convert(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = float('nan')
+        if not lowest <= number <= highest:
+            raise argparse.ArgumentTypeError(
+                f'must be a number from {lowest} to {highest}, got {text!r}'
+            )
+        return number
+
+    return convert
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Leave the block as by ``sys.exit(143)`` where the process is sent SIGTERM."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    process = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() != process:  # A process that was forked off.
+            os._exit(128 + number)
+        print('Terminated.', file=sys.stderr)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 CONFIG_FLAGS: dict[str, dict] = {
@@ -189,10 +220,22 @@ def add_cfg_options(parser: ArgumentParser) -> None:
     """Add mmengine's ``--cfg-options``."""
     from mmengine.config import DictAction
 
+    class Settings(DictAction):
+        """mmengine's action, which ends in a sentence where a setting is none."""
+
+        def __call__(self, parser, namespace, values, option_string=None):
+            for value in values:
+                if not value.partition('=')[0] or '=' not in value:
+                    parser.error(f'--cfg-options: {value!r} is not key=value')
+            try:
+                super().__call__(parser, namespace, values, option_string)
+            except (AssertionError, ValueError) as error:
+                parser.error(f'--cfg-options: {error}')
+
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Settings,
         default={},
         help='settings of the config to override, as key=value',
     )

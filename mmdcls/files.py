@@ -42,8 +42,37 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield temporary
         put_in_place(temporary, path)
+    except OSError as error:
+        # A full disk is told without a name, and nobody knows the temporary one.
+        if error.filename in (None, str(temporary), temporary):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class UnreadableFileError(MmdclsError, ValueError):
+    """A file that cannot be read, or holds something else than it should."""
+
+
+def read_json(path: str | os.PathLike) -> object:
+    """Read a JSON file.
+
+    Raises:
+        UnreadableFileError: If it is no regular file, cannot be read, or is no JSON.
+    """
+    path = Path(path)
+    # A reader would wait for a pipe forever, and read a device without an end.
+    if path.exists() and not path.is_file():
+        raise UnreadableFileError(f"'{path}' is no regular file.")
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise UnreadableFileError(
+            f"'{path}' cannot be read: {error.strerror}."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UnreadableFileError(f"'{path}' is no JSON: {error}.") from error
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -84,13 +113,30 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
 
 def markdown_table(header: Sequence, rows: Iterable[Sequence]) -> str:
     """Format a Markdown table, which ends in a line break."""
-    head, *body = ('| ' + ' | '.join(map(str, row)) + ' |\n' for row in (header, *rows))
+    head, *body = (
+        '| ' + ' | '.join(map(markdown_text, row)) + ' |\n' for row in (header, *rows)
+    )
     return ''.join([head, '|---' * len(header) + '|\n', *body])
+
+
+def markdown_text(value: object) -> str:
+    """Write a value in a line of Markdown, where it stays a text whatever is in it.
+
+    Names come from files of others: a line break or ``|`` in one would break a table,
+    and HTML would be shown as such.
+
+    Example:
+        >>> markdown_text('<b>')
+        '&lt;b>'
+    """
+    return ' '.join(str(value).splitlines()).replace('|', '\\|').replace('<', '&lt;')
 
 
 def markdown_facts(facts: dict) -> str:
     """Format a Markdown list of names and values, which ends in a line break."""
-    return ''.join(f'- {name}: {value}\n' for name, value in facts.items())
+    return ''.join(
+        f'- {name}: {markdown_text(value)}\n' for name, value in facts.items()
+    )
 
 
 def put_in_place(finished: str | os.PathLike, path: str | os.PathLike) -> None:
@@ -153,13 +199,14 @@ def cache_folder() -> Path:
 def is_image(path: Path) -> bool:
     """Tell by the name whether a file in a folder is an image that OpenMMLab reads.
 
-    Hidden files are none: macOS leaves ``._photo.jpg``, which is no JPEG, beside
-    ``photo.jpg``.
+    A pipe, a device or a link to nowhere counts: whoever reads it says that it cannot
+    be read. Hidden files are none: macOS leaves ``._photo.jpg``, which is no JPEG,
+    beside ``photo.jpg``.
     """
     return (
         not path.name.startswith('.')
         and path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
+        and not path.is_dir()
     )
 
 

@@ -1,15 +1,24 @@
 """What every tool has: an example, one sentence for users, a traceback for us."""
 
+import argparse
 import errno
 import os
 import runpy
+import signal
 import sys
+import time
 
 import pytest
 from helpers.tool_runs import ROOT, assert_refuses
 
-from mmdcls.command_line import EXTRAS, REPORT, ArgumentParser
+from mmdcls.command_line import (
+    REPORT,
+    ArgumentParser,
+    number_within,
+    whole_number,
+)
 from mmdcls.errors import ArgumentError, ConfigError, MmdclsError
+from mmdcls.sentences import EXTRAS
 
 TOOLS = sorted(
     str(path.relative_to(ROOT / 'tools'))
@@ -178,3 +187,32 @@ def _subclasses(cls):
     for sub in cls.__subclasses__():
         yield sub
         yield from _subclasses(sub)
+
+
+@pytest.mark.parametrize(
+    'number, code, word', [(2, 130, 'Interrupted.'), (15, 143, 'Terminated.')]
+)
+def test_signals_end_a_tool_without_a_traceback(parser, capsys, number, code, word):
+    before = signal.getsignal(signal.SIGTERM)
+    cleared = []
+    with pytest.raises(SystemExit) as exit_info, parser.one_sentence_errors():
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+        finally:
+            cleared.append(True)
+    assert exit_info.value.code == code and cleared
+    assert capsys.readouterr().err == f'{word}\n'
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize('text', ['0', '-1', '1.5', 'many', 'nan', ''])
+def test_numbers_out_of_range_are_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match='of at least 1, got'):
+        whole_number(1)(text)
+
+
+@pytest.mark.parametrize('text', ['-0.1', '1.1', 'nan', 'inf', 'many'])
+def test_numbers_outside_of_a_range_are_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match='from 0 to 1, got'):
+        number_within(0, 1)(text)

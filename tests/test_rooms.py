@@ -31,9 +31,11 @@ layers
 ops
 configs
 progress
+locks
 files
 compat
 environment
+sentences
 errors
 version
 """.splitlines()[1:]

@@ -8,7 +8,12 @@ between splits or from the model's. Exit code 1 if anything is wrong.
 import os
 import sys
 
-from mmdcls.command_line import ArgumentParser, config_settings, parse_arguments
+from mmdcls.command_line import (
+    ArgumentParser,
+    config_settings,
+    parse_arguments,
+    whole_number,
+)
 from mmdcls.files import write_text
 from mmdcls.progress import one_bar_a_name, progress_bars
 
@@ -30,14 +35,12 @@ def main() -> None:
     )
     parser.add_argument(
         '--workers',
-        type=int,
+        type=whole_number(1),
         default=min(16, os.cpu_count() or 1),
         help='threads that decode images; default: %(default)s',
     )
     parser.add_argument('--out', help='write every problem to this file, one a line')
     args = parse_arguments(parser, ('--data-root', '--allow-pickle'))
-    if args.workers < 1:
-        parser.error(f'--workers must be at least 1, got {args.workers}')
 
     with parser.one_sentence_errors():
         from mmengine.registry import init_default_scope

@@ -19,8 +19,9 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
+from mmdcls.apis.data_paths import check_data_paths
 from mmdcls.command_line import ArgumentParser, add_cfg_options
-from mmdcls.configs import read_config
+from mmdcls.configs import change_config, read_config
 from mmdcls.files import markdown_table, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -207,7 +208,8 @@ def load_config(name: str, options: list[str]) -> Config:
     parser = ArgumentParser('', '')
     add_cfg_options(parser)
     cfg = read_config(str(ROOT / TASKS[name]['config']))
-    cfg.merge_from_dict(parser.parse_args(options).cfg_options)
+    change_config(cfg, parser.parse_args(options).cfg_options)
+    check_data_paths(cfg, ('train', 'val'))
     return cfg
 
 

@@ -5,7 +5,12 @@ finished cell (benchmark x corruption x severity) is kept: the same command goes
 where it was stopped.
 """
 
-from mmdcls.command_line import ArgumentParser, config_settings, parse_arguments
+from mmdcls.command_line import (
+    ArgumentParser,
+    config_settings,
+    parse_arguments,
+    whole_number,
+)
 
 
 def main() -> None:
@@ -42,9 +47,13 @@ def main() -> None:
         action='store_true',
         help='go on without the cells whose images are not there',
     )
-    parser.add_argument('--batch-size', type=int, help="in place of the config's")
     parser.add_argument(
-        '--input-size', type=int, help="side of the crop, in place of the config's"
+        '--batch-size', type=whole_number(1), help="in place of the config's"
+    )
+    parser.add_argument(
+        '--input-size',
+        type=whole_number(1),
+        help="side of the crop, in place of the config's",
     )
     parser.add_argument('--name', help="the model's name in the report")
     parser.add_argument(
@@ -58,9 +67,6 @@ def main() -> None:
         '--out', help='folder of cells and report (default: WORK_DIR/robustness)'
     )
     args = parse_arguments(parser)
-
-    if args.batch_size is not None and args.batch_size < 1:
-        parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
 
     with parser.one_sentence_errors():
         # After the command line is read, so that --device can hide the GPUs from torch.

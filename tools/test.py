@@ -39,9 +39,11 @@ def main() -> None:
         from mmdcls.apis.run_outputs import check_outputs, written_predictions
         from mmdcls.apis.strategies import leave_out_strategy
         from mmdcls.apis.unpickling import refuse_unpickling
+        from mmdcls.configs import building_from, require_parts
         from mmdcls.engine.whole_images_hook import WholeImagesHook
 
         cfg = load_config(args.config, **config_settings(args), splits=('test',))
+        require_parts(cfg, 'test')
         cfg.load_from = args.checkpoint
         cfg.resume = False
         leave_out_strategy(cfg)
@@ -62,7 +64,8 @@ def main() -> None:
                 cfg, partial_checkpoint=False, allow_mismatch=args.allow_mismatch
             )
             runner.register_hook(WholeImagesHook())
-            runner.test()
+            with building_from(cfg):
+                runner.test()
 
 
 if __name__ == '__main__':

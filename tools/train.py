@@ -30,6 +30,11 @@ def main() -> None:
         action='store_true',
         help='load what fits of weights that do not fit the model, and list the rest',
     )
+    parser.add_argument(
+        '--save-on-sigterm',
+        action='store_true',
+        help='on SIGTERM, as clusters send it, save a checkpoint before the end',
+    )
     args = parse_arguments(parser)
 
     with parser.one_sentence_errors():
@@ -44,13 +49,17 @@ def main() -> None:
             use_exact_resuming,
             warn_of_random_backbone,
         )
-        from mmdcls.apis.run_outputs import check_start
+        from mmdcls.apis.run_outputs import check_start, held_work_dir
         from mmdcls.apis.unpickling import refuse_unpickling
+        from mmdcls.configs import building_from, require_parts
         from mmdcls.errors import ConfigError
 
         cfg = load_config(args.config, **config_settings(args), splits=('train', 'val'))
         if args.no_validate:
             cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        if cfg.get('val_dataloader'):
+            require_parts(cfg, 'val')
+        require_parts(cfg, 'train')
         if args.amp:
             enable_amp(cfg)
         if args.auto_scale_lr:
@@ -68,12 +77,17 @@ def main() -> None:
         check_data_paths(cfg, ('train', 'val'))
         refuse_unpickling(cfg, ('train', 'val'), args.allow_pickle)
         check_data_against_model(cfg, ('train', 'val'))
-        runner = build_runner(
-            cfg,
-            partial_checkpoint=not cfg.get('resume'),
-            allow_mismatch=args.allow_mismatch,
-        )
-        runner.train()
+        if args.save_on_sigterm:
+            saving = dict(type='mmdcls.SaveOnTerminationHook')
+            cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), saving]
+        with held_work_dir(cfg):
+            runner = build_runner(
+                cfg,
+                partial_checkpoint=not cfg.get('resume'),
+                allow_mismatch=args.allow_mismatch,
+            )
+            with building_from(cfg):
+                runner.train()
 
 
 if __name__ == '__main__':

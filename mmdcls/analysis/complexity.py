@@ -14,6 +14,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmdcls.configs import building_from
 from mmdcls.errors import ArgumentError
 from mmdcls.layers import convert_to_plain, input_channels
 
@@ -66,7 +67,8 @@ def complexity_of_config(
         )
     height, width = shape or DEFAULT_SHAPES[scope]
     init_default_scope(scope)
-    model = MODELS.build(cfg.model)
+    with building_from(cfg):
+        model = MODELS.build(cfg.model)
     parameters = sum(param.numel() for param in model.parameters())
     flops = count_flops(model, (height, width))
     return Complexity(parameters, flops, (height, width), input_channels(model))

@@ -356,10 +356,16 @@ def compare(
         deviation ``std`` (None for one seed), ``seconds`` a run.
 
     Raises:
-        ArgumentError: If ``seeds`` is below 1.
+        ArgumentError: If ``seeds`` is below 1, or a digit larger than the canvas.
     """
     if seeds < 1:
         raise ArgumentError(f'seeds={seeds} must be at least 1.')
+    largest = math.ceil(settings.scales[1] * 8)
+    if settings.canvas < largest:
+        raise ArgumentError(
+            f'canvas={settings.canvas} must be at least {largest}, the side of the '
+            'largest digit.'
+        )
     variants = make_variants(settings)
     results: dict[str, dict[str, Any]] = {
         variant.name: dict(

@@ -14,6 +14,8 @@ from mmengine.runner import Runner
 
 from mmdcls.apis.inference import draw_sample, read_image
 from mmdcls.datasets.loading import displayable, loading_of
+from mmdcls.engine.named_files_hook import name_files
+from mmdcls.errors import ConfigError
 from mmdcls.files import save_figure
 
 
@@ -36,9 +38,16 @@ def draw_predictions(
         The file's path.
 
     Raises:
-        ConfigError: If one of the images cannot be read.
+        ConfigError: If the config is of classification.
+        UnreadableImageError: If one of the images cannot be read.
     """
+    if runner.cfg.get('default_scope') == 'mmpretrain':
+        raise ConfigError(
+            f"The config '{runner.cfg.filename}' is of classification (mmpretrain), "
+            'whose predictions are no pictures; tools/predict.py draws them.'
+        )
     dataset = runner.test_dataloader.dataset
+    name_files(dataset)
     chosen = np.linspace(0, len(dataset) - 1, num=min(count, len(dataset)), dtype=int)
     loading = loading_of(runner.cfg)
     images = [

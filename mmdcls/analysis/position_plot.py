@@ -58,7 +58,7 @@ def read_position_log(work_dir: str | os.PathLike) -> PositionLog:
     log, epochs = PositionLog(), 0
     for path in files:
         for line in path.read_text().splitlines():
-            entry = json.loads(line)
+            entry = _read_entry(line, path)
             for name, value in entry.items():
                 speed = _SPEED.fullmatch(name)
                 if speed:
@@ -73,6 +73,16 @@ def read_position_log(work_dir: str | os.PathLike) -> PositionLog:
         )
     log.by_epoch = max(max(steps) for steps in log.speeds.values()) <= epochs
     return log
+
+
+def _read_entry(line: str, path: Path) -> dict:
+    try:
+        entry = json.loads(line)
+        if isinstance(entry, dict):
+            return entry
+    except (ValueError, RecursionError):
+        pass
+    raise LogError(f"'{path}' is no log of a training: it has a line {line[:60]!r}.")
 
 
 def plot_positions(log: PositionLog, filename: str | os.PathLike) -> Path:

@@ -21,7 +21,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
-from mmdcls.configs import scope_of
+from mmdcls.configs import building_from, scope_of
 from mmdcls.errors import ArgumentError
 from mmdcls.layers import input_channels, iter_dcls_layers
 from mmdcls.layers.repulsive_loss import repulsive_loss
@@ -166,7 +166,9 @@ class Contender:
         self.scope = scope_of(cfg)
         self.cfg = cfg
         init_default_scope(self.scope)
-        self.model = revert_sync_batchnorm(MODELS.build(cfg.model))
+        with building_from(cfg):
+            model = MODELS.build(cfg.model)
+        self.model = revert_sync_batchnorm(model)
         self._set(settings)
 
     def with_settings(self, settings: Settings) -> Contender:

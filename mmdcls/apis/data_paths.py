@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 
 from mmengine.config import Config, ConfigDict
@@ -155,6 +156,10 @@ def _check_path(key: str, path: str) -> None:
             f"{key}: '{path}' does not exist; `data_root` names another folder than "
             "the config's."
         )
+    if path and os.path.exists(path):
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise ConfigError(f"{key}: '{path}' is neither a file nor a folder.")
 
 
 def _is_remote(path: str) -> bool:

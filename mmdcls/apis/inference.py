@@ -26,7 +26,7 @@ from torch import nn
 
 from mmdcls.checkpoints.comparison import check_state_dict
 from mmdcls.checkpoints.reading import read_checkpoint, tensors_of
-from mmdcls.configs import read_config, scope_of
+from mmdcls.configs import building_from, change_config, read_config, scope_of
 from mmdcls.converters.checkpoint_files import Checkpoint, open_checkpoint
 from mmdcls.datasets.loading import (
     DEFAULT_LOADING,
@@ -62,13 +62,16 @@ def load_trained(
         CheckpointError: If the checkpoint cannot be read or does not fit.
     """
     cfg = read_config(str(config))
-    cfg.merge_from_dict(options or {})
-    if cfg.get('model') is None:
+    change_config(cfg, options)
+    if not cfg.get('model'):
         raise ConfigError(f"The config '{config}' has no model.")
     # As mmengine's Runner does.
     if cfg.get('data_preprocessor'):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+    with (
+        building_from(cfg),
+        DefaultScope.overwrite_default_scope(cfg.get('default_scope')),
+    ):
         model = MODELS.build(copy.deepcopy(cfg.model)).eval()
     expected = model.state_dict()
     source = open_checkpoint(checkpoint, prefer_ema=False, expected=expected)
@@ -106,9 +109,10 @@ def make_inferencer(
     loading = loading_of(cfg)
     # mmpretrain builds its pipeline in whatever scope is the current one.
     init_default_scope(scope)
-    inferencer = _BUILDERS[scope](cfg, str(checkpoint), device)
+    with building_from(cfg):
+        inferencer = _BUILDERS[scope](cfg, str(checkpoint), device)
     expected = inferencer.model.state_dict()
-    found = tensors_of(content, expected)
+    found = tensors_of(content, expected, checkpoint)
     check_state_dict(expected, found, checkpoint, f"the model of '{config}'")
     inferencer.model.load_state_dict(found)
     meta = content.get('meta', {})

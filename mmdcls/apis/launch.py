@@ -15,8 +15,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
 from mmdcls.checkpoints import read_checkpoint, tensors_of, with_prefix
-from mmdcls.configs import SPLITS, read_config
-from mmdcls.engine.cpu_runner import CPURunner
+from mmdcls.configs import SPLITS, building_from, change_config, read_config
+from mmdcls.engine.cpu_runner import CPURunner, check_launcher
 from mmdcls.errors import ConfigError
 
 from .data_paths import set_data_root
@@ -46,20 +46,25 @@ def load_config(
         splits: The splits whose data ``data_root`` moves; by default all.
 
     Raises:
-        ConfigError: If the config does not exist or holds no model, or if its data
-            cannot be moved to ``data_root``.
+        ConfigError: If the config does not exist, cannot be read or holds no model, if
+            its data cannot be moved to ``data_root``, or if ``cfg_options`` cannot be.
     """
     cfg = read_config(config)
-    if cfg.get('model') is None:
-        raise ConfigError(f"The config '{config}' has no model.")
+    _check_model(config, cfg)
     cfg.launcher = launcher
     if data_root:
         set_data_root(cfg, data_root, splits)
-    cfg.merge_from_dict(cfg_options or {})
+    change_config(cfg, cfg_options)
+    _check_model(config, cfg)
     default_work_dir = str(Path('work_dirs') / Path(config).stem)
     cfg.work_dir = work_dir or cfg.get('work_dir') or default_work_dir
     use_available_device(cfg)
     return cfg
+
+
+def _check_model(config: str, cfg: Config) -> None:
+    if not cfg.get('model'):
+        raise ConfigError(f"The config '{config}' has no model.")
 
 
 def use_available_device(cfg: Config) -> None:
@@ -114,7 +119,8 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     """
     if 'backbone' not in cfg.model:
         raise ConfigError('`pretrained`: the model of the config has no backbone.')
-    with_prefix(tensors_of(read_checkpoint(checkpoint)), 'backbone.', checkpoint)
+    tensors = tensors_of(read_checkpoint(checkpoint), source=checkpoint)
+    with_prefix(tensors, 'backbone.', checkpoint)
     cfg.model.backbone.init_cfg = dict(
         type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
     )
@@ -256,16 +262,20 @@ def build_runner(
         partial=partial_checkpoint,
         allow_mismatch=allow_mismatch,
     )
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), check]
+    others = [dict(type='mmdcls.NamedFilesHook'), dict(type='mmdcls.FiniteLossHook')]
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), check, *others]
     cfg = _without_name_of_a_file_in_work_dir(cfg)
     prepare_strategy(cfg)
-    if cfg.get('runner_type'):
-        runner = RUNNERS.build(cfg)
-        if isinstance(runner, FlexibleRunner):
-            build_model(runner)
-        return runner
-    on_cpus = cfg.launcher != 'none' and not torch.cuda.is_available()
-    return (CPURunner if on_cpus else Runner).from_cfg(cfg)
+    with building_from(cfg):
+        if cfg.get('runner_type'):
+            runner = RUNNERS.build(cfg)
+            if isinstance(runner, FlexibleRunner):
+                build_model(runner)
+            return runner
+        on_cpus = cfg.launcher != 'none' and not torch.cuda.is_available()
+        if not on_cpus:
+            check_launcher(cfg.launcher)
+        return (CPURunner if on_cpus else Runner).from_cfg(cfg)
 
 
 def _without_name_of_a_file_in_work_dir(cfg: Config) -> Config:

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 
 from mmdcls.errors import ConfigError
 from mmdcls.files import OverwritingError, put_in_place, refuse_overwriting
+from mmdcls.locks import held
 
 from .data_paths import iter_datasets
 
@@ -81,6 +82,22 @@ def check_start(cfg: Config) -> None:
                 f"The training starts from '{checkpoint}' and would write over it in "
                 f"'{cfg.work_dir}'; name another `work_dir`, or go on with `resume`."
             )
+
+
+@contextmanager
+def held_work_dir(cfg: Config) -> Iterator[None]:
+    """Keep other trainings out of ``work_dir``, for the first process of a launcher.
+
+    Raises:
+        InUseError: If another training goes on there.
+    """
+    ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    told = [os.environ[name] for name in ranks if os.environ.get(name)]
+    if cfg.get('launcher', 'none') != 'none' and told and told[0] != '0':
+        yield
+        return
+    with held(cfg.work_dir):
+        yield
 
 
 def _pretrained(model: object) -> Iterator[str]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .comparison import Differences, compare_state_dicts
 from .names import find_state_dict, note_unknown_prefix, strip_wrappers
-from .reading import CheckpointError
+from .reading import CheckpointError, check_tensors
 
 _CONVERTER = 'tools/model_converters/official_to_mmdcls.py'
 _OFFICIAL_ADVICE = (
@@ -181,7 +181,9 @@ def check_pretrained(
         source = config['checkpoint']
         content = CheckpointLoader.load_checkpoint(source, 'cpu')
         # The names that mmengine goes by.
-        found = strip_wrappers(find_state_dict(content)[1], front=('module',))
+        tensors = find_state_dict(content)[1]
+        check_tensors(tensors, source)
+        found = strip_wrappers(tensors, front=('module',))
         part = f'{type(module).__name__}'
         if prefix := config.get('prefix'):
             found = with_prefix(found, prefix, source)

@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import pickle
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from mmdcls.errors import MmdclsError
 
 from .declared_sizes import DeclaredSizeError, check_declared_sizes
 from .embedded_config import disarm_configs
-from .names import find_state_dict, strip_wrappers
+from .names import EMA_KEYS, PLAIN_KEYS, find_state_dict, strip_wrappers
 from .unpickler import ALLOWED, ForeignNameError, load_as_data
 
 HISTORY_BUFFER_STATISTICS = ('min', 'max', 'current', 'mean')
@@ -168,14 +168,59 @@ def write_safetensors(checkpoint: dict, path: str | os.PathLike) -> None:
     save_file(tensors, path, facts)
 
 
-def tensors_of(checkpoint: dict, expected: Collection[str] = ()) -> dict[str, Tensor]:
+def tensors_of(
+    checkpoint: dict, expected: Collection[str] = (), source: object = 'a checkpoint'
+) -> dict[str, Tensor]:
     """Give a checkpoint's tensors, by the names that the bare model has for them.
 
     Args:
         checkpoint: The content of a file, as :func:`read_checkpoint` gives it.
         expected: The model's names, see :func:`strip_wrappers`.
+        source: The file's name, for the message.
+
+    Raises:
+        CheckpointError: If :func:`check_tensors` raises it.
     """
-    return strip_wrappers(find_state_dict(checkpoint)[1], expected)
+    tensors = find_state_dict(checkpoint)[1]
+    check_tensors(tensors, source)
+    return strip_wrappers(tensors, expected)
+
+
+def check_tensors(found: Mapping, source: object) -> None:
+    """Insist that a checkpoint has finite tensors by their names, and nothing else.
+
+    Args:
+        found: What is where the tensors should be, see :func:`find_state_dict`.
+        source: The file's name, for the message.
+
+    Raises:
+        CheckpointError: If there are none; if a name is no text; if a value is no
+            tensor, or is NaN or infinite.
+    """
+    if not found:
+        raise CheckpointError(f"'{source}' holds no tensors.")
+    for name, value in found.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            wrong = (
+                f"'{name}' is of type {type(value).__name__} where a tensor is expected"
+                if isinstance(name, str)
+                else f'it has the name {name!r}, which is no text'
+            )
+            raise CheckpointError(
+                f"'{source}' is no checkpoint of a model: {wrong}; accepted are a "
+                f'state dict and one under {", ".join((*PLAIN_KEYS, *EMA_KEYS))}.'
+            )
+    bad = [
+        name
+        for name, tensor in found.items()
+        if tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
+    if bad:
+        others = f' and {len(bad) - 1} other tensors' if len(bad) > 1 else ''
+        raise CheckpointError(
+            f"'{source}' holds values that are NaN or infinite in '{bad[0]}'{others}; "
+            'the training that wrote it diverged.'
+        )
 
 
 def _refusal(path: Path, error: Exception) -> str:

@@ -29,7 +29,10 @@ def _with_state_dict(checkpoint: dict) -> dict:
     Their model is not known here, so that names lose only what no model has in them.
     """
     layout, tensors = find_state_dict(checkpoint)
-    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
+    if not tensors or not all(
+        isinstance(name, str) and isinstance(value, Tensor)
+        for name, value in tensors.items()
+    ):
         return checkpoint
     others = {} if layout == 'bare' else checkpoint
     return {**others, 'state_dict': strip_wrappers(tensors, front=('module',))}

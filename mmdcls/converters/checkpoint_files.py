@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from mmdcls.checkpoints.names import (
-    EMA_KEYS,
-    PLAIN_KEYS,
     find_state_dict,
     strip_wrappers,
 )
 from mmdcls.checkpoints.reading import (
     CheckpointError,
+    check_tensors,
     read_checkpoint,
     write_safetensors,
 )
@@ -68,20 +67,9 @@ def open_checkpoint(
         filename = download(str(filename))
     content = read_checkpoint(filename)
     layout, state_dict = find_state_dict(content, prefer_ema)
-    if not state_dict:
-        raise CheckpointError(f"'{filename}' holds no tensors.")
-    for name, value in state_dict.items():
-        if not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"'{filename}' is no checkpoint of a model: '{name}' is of type "
-                f'{type(value).__name__} where a tensor is expected; accepted are a '
-                f'state dict and one under {", ".join((*PLAIN_KEYS, *EMA_KEYS))}.'
-            )
+    check_tensors(state_dict, filename)
     _check_whole(filename, layout, state_dict)
-    state_dict = strip_wrappers(
-        {str(name): value for name, value in state_dict.items()}, expected
-    )
-    _check_finite(filename, state_dict)
+    state_dict = strip_wrappers(state_dict, expected)
     meta = content.get('meta') if layout != 'bare' else None
     return Checkpoint(
         Path(filename), layout, state_dict, meta if isinstance(meta, dict) else {}
@@ -98,20 +86,6 @@ def _check_whole(
             f"'{filename}' is DeepSpeed's file of one process, and '{empty[0]}' is "
             f'spread over the others ({len(empty)} such tensors); convert the folder '
             'that it is in with the zero_to_fp32.py there.'
-        )
-
-
-def _check_finite(filename: str | os.PathLike, state_dict: dict[str, Tensor]) -> None:
-    bad = [
-        name
-        for name, tensor in state_dict.items()
-        if tensor.is_floating_point() and not tensor.isfinite().all()
-    ]
-    if bad:
-        raise CheckpointError(
-            f"'{filename}' holds values that are NaN or infinite in '{bad[0]}'"
-            + (f' and {len(bad) - 1} other tensors' if len(bad) > 1 else '')
-            + '; the training that wrote it diverged.'
         )
 
 

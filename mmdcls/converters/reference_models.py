@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mmdcls.checkpoints.reading import CheckpointError
-from mmdcls.configs import SCOPES, read_config
+from mmdcls.configs import SCOPES, building_from, read_config
 from mmdcls.layers import named_dcls_layers
 
 SCOPE_OF_TASK = dict(zip(('cls', 'seg', 'det'), SCOPES, strict=True))
@@ -203,13 +203,16 @@ def _released_model(
 
 def _reference_of_config(config: str | os.PathLike, task: str) -> Reference:
     cfg = read_config(str(config))
+    if not cfg.get('model'):
+        raise CheckpointError(f"The config '{config}' has no model.")
     scope = cfg.get('default_scope')
     if scope != SCOPE_OF_TASK[task]:
         raise CheckpointError(
             f"The config '{config}' has default_scope='{scope}', and the checkpoint "
             f"needs one of '{SCOPE_OF_TASK[task]}'."
         )
-    return _build_reference(Path(config).name, cfg.model, scope)
+    with building_from(cfg):
+        return _build_reference(Path(config).name, cfg.model, scope)
 
 
 def _build_reference(description: str, model: ConfigDict, scope: str) -> Reference:

@@ -9,11 +9,14 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +25,14 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from mmdcls.errors import ArgumentError
-from mmdcls.files import list_images, refuse_overwriting, write_text, written_whole
+from mmdcls.files import (
+    UnreadableFileError,
+    list_images,
+    read_json,
+    refuse_overwriting,
+    write_text,
+    written_whole,
+)
 
 from .corruptions import (
     CORRUPTIONS,
@@ -70,6 +80,10 @@ class Making:
                 f'crop={self.crop} must be at least 32 and at most '
                 f'resize={self.resize}.'
             )
+        if not 1 <= self.quality <= 95:
+            raise ArgumentError(f'quality={self.quality} must be from 1 to 95.')
+        if self.seed < 0:
+            raise ArgumentError(f'seed={self.seed} must be 0 or more.')
 
 
 def corrupt_imagenet(
@@ -105,6 +119,8 @@ def corrupt_imagenet(
         ImportError: If the package of the corruptions is not installed.
     """
     source, target = Path(source), Path(target)
+    if workers < 1:
+        raise ArgumentError(f'workers={workers} must be at least 1.')
     refuse_overwriting([target], [source])
     making = making or Making()
     for corruption in corruptions:
@@ -135,15 +151,29 @@ def _parallel_map(workers: int) -> Iterator[Callable]:
         yield map
         return
     context = multiprocessing.get_context('spawn')
-    with context.Pool(workers, cv2.setNumThreads, (0,)) as pool:
-        yield pool.imap_unordered
+    # Unlike multiprocessing's pool, it notices when one of its processes is killed.
+    pool = ProcessPoolExecutor(workers, context, _start_worker)
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave the cores and Ctrl-C to the main process."""
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _check_manifest(
     source: Path, target: Path, names: Sequence[str], making: Making
 ) -> None:
     """Write what the images are made of, or compare with what is written there."""
-    listing = [(name, (source / name).stat().st_size) for name in names]
+    # A link to nowhere has no size; reading it says what is wrong.
+    listing = [
+        (name, path.stat().st_size if path.exists() else 0)
+        for name, path in ((name, source / name) for name in names)
+    ]
     manifest = dict(
         tool='mmdcls corrupt_imagenet',
         making=asdict(making),
@@ -154,9 +184,10 @@ def _check_manifest(
     path = target / MANIFEST
     if path.exists():
         try:
-            kept = json.loads(path.read_text())
-        except ValueError:
-            kept = {}
+            kept: Any = read_json(path)
+        except UnreadableFileError:
+            kept = None
+        kept = kept if isinstance(kept, dict) else {}
         for name, value in manifest.items():
             if kept.get(name) != value:
                 raise ArgumentError(

@@ -8,6 +8,8 @@ the pixels are always those of the config's own loading transform.
 from __future__ import annotations
 
 import copy
+import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -108,6 +110,62 @@ def loading_of(cfg: Config) -> dict:
     return dict(DEFAULT_LOADING)
 
 
+class NamingTransform:
+    """A transform that reads files, and names the one that it cannot read.
+
+    Args:
+        transform: The transform, such as mmcv's ``LoadImageFromFile``.
+    """
+
+    def __init__(self, transform: Loading) -> None:
+        self.transform = transform
+        image = loads_image({'type': type(transform).__name__})
+        self._key = 'img_path' if image else 'seg_map_path'
+
+    def __call__(self, results: dict) -> dict | None:
+        """Load as the transform does.
+
+        Raises:
+            UnreadableImageError: If it cannot; the message names the file.
+        """
+        path = results.get(self._key)
+        if not isinstance(path, str):
+            return self.transform(results)
+        try:
+            refuse_special_file(path)
+            return self.transform(results)
+        except (MemoryError, MmdclsError) as error:
+            if isinstance(error, UnreadableImageError):
+                raise UnreadableImageError(
+                    f"'{path}' cannot be read: {error}."
+                ) from error
+            raise
+        except Exception as error:  # Decoders raise many kinds, by the file's format.
+            raise UnreadableImageError(
+                f"'{path}' cannot be read: {reason_of(error)}; tools/check_dataset.py "
+                'finds all such files.'
+            ) from error
+
+    def __repr__(self) -> str:
+        return repr(self.transform)
+
+
+def refuse_special_file(path: str | os.PathLike) -> None:
+    """Refuse pipes and devices, from which a reader would wait or read forever.
+
+    A file that does not exist, or that another storage has, is left to its reader.
+
+    Raises:
+        UnreadableImageError: If the path is one of these.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(mode):
+        raise UnreadableImageError('it is no regular file')
+
+
 def load_whole(results: dict, load: Loading) -> dict:
     """Load an image, and refuse a file that is no whole image.
 
@@ -138,6 +196,7 @@ def check_whole(path: str, load: Loading) -> None:
         UnreadableImageError: If it cannot; the message is the reason.
     """
     with _one_reason():
+        refuse_special_file(path)
         content = fileio.get(path, backend_args=getattr(load, 'backend_args', None))
         if not content:
             raise UnreadableImageError('the file is empty')

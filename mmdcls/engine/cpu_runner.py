@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import torch
@@ -57,6 +58,42 @@ class CPURunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
 
+def check_launcher(launcher: str) -> None:
+    """Refuse environment variables by which processes cannot find each other.
+
+    Args:
+        launcher: As in :func:`join_processes`; those of others than ``'pytorch'`` are
+            left to mmengine.
+
+    Raises:
+        ArgumentError: If a variable that torchrun sets is missing or cannot be.
+    """
+    if launcher != 'pytorch':
+        return
+    numbers = {}
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
+        value = os.environ.get(name)
+        if not value:
+            raise ArgumentError(
+                f'`launcher`=pytorch needs the environment variable {name}, which '
+                'torchrun sets; tools/dist_train.sh and tools/dist_test.sh call it.'
+            )
+        if name != 'MASTER_ADDR':
+            numbers[name] = int(value) if value.isdecimal() else -1
+    size = numbers['WORLD_SIZE']
+    for name, lowest, highest in (
+        ('WORLD_SIZE', 1, size),
+        ('RANK', 0, size - 1),
+        ('LOCAL_RANK', 0, size - 1),
+        ('MASTER_PORT', 1, 65535),
+    ):
+        if not lowest <= numbers[name] <= highest:
+            raise ArgumentError(
+                f'The environment variable {name}={os.environ[name]!r} cannot be, with '
+                f'WORLD_SIZE={os.environ["WORLD_SIZE"]!r}.'
+            )
+
+
 def join_processes(launcher: str, dist_cfg: dict) -> None:
     """Let a launcher's processes find each other, on GPUs or, without any, on CPUs.
 
@@ -71,6 +108,7 @@ def join_processes(launcher: str, dist_cfg: dict) -> None:
     """
     if is_distributed():
         return
+    check_launcher(launcher)
     if torch.cuda.is_available():
         init_dist(launcher, **dist_cfg)
         return

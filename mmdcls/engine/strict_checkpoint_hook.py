@@ -84,10 +84,10 @@ class StrictCheckpointHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare ``checkpoint`` with ``runner.model``."""
         expected = whole_state_dict(runner.model)
-        found = tensors_of(checkpoint, expected)
+        source = runner._load_from or 'the latest checkpoint'
+        found = tensors_of(checkpoint, expected, source)
         # mmengine loads what it finds here.
         checkpoint['state_dict'] = found
-        source = runner._load_from or 'the latest checkpoint'
         if self.partial:
             _check_start(expected, found, source, self.allow_mismatch)
             _leave_out_unfit_averages(expected, checkpoint)

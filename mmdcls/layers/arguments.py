@@ -1,6 +1,8 @@
 """Arguments of convolutions: normalised, checked, and taken over from nn.ConvNd."""
 
 import functools
+import math
+import os
 from collections.abc import Callable, Sequence
 from numbers import Integral
 
@@ -59,6 +61,33 @@ def to_sizes(
             f'each at least {minimum}'
         )
     return tuple(map(int, sizes))
+
+
+def check_memory(
+    out_channels: int, in_channels: int, kernel_size: Sequence[int], name: str
+) -> None:
+    """Refuse kernels of more values than this machine has memory for.
+
+    Args:
+        out_channels: The number of outputs.
+        in_channels: The number of inputs that each output has.
+        kernel_size: The sizes of the dense kernel.
+        name: The argument that is named in the message.
+
+    Raises:
+        ArgumentError: If they are too large.
+    """
+    try:
+        memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    except (AttributeError, ValueError, OSError):  # Not told, as on Windows.
+        return
+    size = 4 * out_channels * in_channels * math.prod(kernel_size)
+    if size > memory:
+        raise ArgumentError(
+            f'{name}={tuple(kernel_size)} makes {out_channels} x {in_channels} kernels '
+            f'of {size / 2**30:,.0f} GiB in all, and this machine has '
+            f'{memory / 2**30:,.0f} GiB of memory'
+        )
 
 
 def check_one_of(name: str, value: str, accepted: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from mmdcls.ops.kernel import INTERPOLATIONS
 from .arguments import (
     PADDING_MODES,
     accept_convolution_call,
+    check_memory,
     check_one_of,
     size_keeping_padding,
     to_sizes,
@@ -157,6 +158,8 @@ class DCLSConvNd(nn.Module):
                 raise ArgumentError(
                     f'{name}={getattr(self, name)} is not divisible by groups={groups}'
                 )
+        inputs = self.in_channels // self.groups
+        check_memory(self.out_channels, inputs, self.kernel_size, 'dilated_kernel_size')
 
     def _set_padding(self, stride, padding, padding_mode, kernel_size, dilation):
         dimensions = self.spatial_dimensions

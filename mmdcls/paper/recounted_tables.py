@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.hub import get_config
@@ -13,7 +14,7 @@ from mmengine.hub import get_config
 from mmdcls.analysis.complexity import Complexity, complexity_of_config
 from mmdcls.checkpoints.embedded_config import parse_config
 from mmdcls.errors import MmdclsError
-from mmdcls.files import markdown_table
+from mmdcls.files import markdown_table, read_json
 from mmdcls.robustness.report import ReportError, read
 
 from .printed_tables import Column, Row, Table
@@ -97,7 +98,8 @@ def read_throughput_ratios(path: Path) -> dict[tuple[str, str], float]:
         PaperTableError: If the file is none.
     """
     try:
-        first, second = json.loads(Path(path).read_text())['contenders']
+        report: Any = read_json(path)
+        first, second = report['contenders']
         pairs = ((first, second), (second, first))
         return {
             (one['config'], other['config']): (
@@ -105,7 +107,7 @@ def read_throughput_ratios(path: Path) -> dict[tuple[str, str], float]:
             )
             for one, other in pairs
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ArithmeticError, ValueError, KeyError, TypeError) as error:
         raise PaperTableError(
             f"'{path}' is no JSON of tools/analysis_tools/benchmark.py that times "
             f'inference ({type(error).__name__}: {error}).'

@@ -10,16 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmdcls.files import write_text
+from mmdcls.errors import MmdclsError
+from mmdcls.files import read_json, write_text
 
 FORMAT = 1
 """Raised whenever the meaning of a cell's file changes."""
+
+
+class ImageFileError(MmdclsError, ValueError):
+    """A file that has vanished, or is a pipe or a device, where an image should be."""
 
 
 @dataclass(frozen=True, order=True)
@@ -72,11 +78,11 @@ class CellStore:
             of other image files.
         """
         try:
-            kept = json.loads(self.path(cell).read_text())
+            kept: Any = read_json(self.path(cell))
             key_kept, state, content, result = (
                 kept[name] for name in ('key', 'state', 'content', 'result')
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return None
         if key_kept != {'format': FORMAT, **key}:
             return None
@@ -118,7 +124,14 @@ class ImageFiles:
         """Fingerprint what the file system says about the files."""
         rows = []
         for path in self.paths:
-            status = os.stat(path)
+            try:
+                status = os.stat(path)
+            except OSError as error:
+                raise ImageFileError(
+                    f"'{path}' cannot be read: {error.strerror}."
+                ) from error
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageFileError(f"'{path}' is no regular file.")
             rows.append(
                 [
                     path,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmdcls.errors import MmdclsError
 from mmdcls.evaluation import corruption_error
-from mmdcls.files import markdown_table
+from mmdcls.files import (
+    UnreadableFileError,
+    markdown_table,
+    markdown_text,
+    read_json,
+)
 
 from .cells import Cell
 
@@ -132,12 +138,74 @@ def read(path: str | os.PathLike) -> dict:
         ReportError: If the file is none.
     """
     try:
-        content = json.loads(Path(path).read_text())
-        if content['format'] == FORMAT and 'benchmarks' in content:
-            return content
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise ReportError(f"'{path}' is no report of tools/robustness.py.")
+        content: Any = read_json(path)
+    except UnreadableFileError as error:
+        raise ReportError(
+            f"'{path}' is no report of tools/robustness.py ({error})."
+        ) from error
+    if not is_report(content):
+        raise ReportError(f"'{path}' is no report of tools/robustness.py.")
+    return content
+
+
+def is_report(content: Any) -> bool:
+    """Tell whether a content is one that :func:`summarize` may have given."""
+    if not isinstance(content, dict) or content.get('format') != FORMAT:
+        return False
+    kinds = {'model': str, 'task': str, 'on_the_fly': bool, 'missing': list}
+    kinds['benchmarks'] = dict
+    if not all(isinstance(content.get(name), kind) for name, kind in kinds.items()):
+        return False
+    classifies = content['task'] == 'classification'
+    return all(map(_is_text, content['missing'])) and all(
+        _is_benchmark(entry, classifies) for entry in content['benchmarks'].values()
+    )
+
+
+def _is_benchmark(entry: Any, classifies: bool) -> bool:
+    if not isinstance(entry, dict) or 'corruptions' not in entry:
+        return _is_result(entry, classifies)
+    averages = [entry.get('mean_error')] if classifies else []
+    for name in () if classifies else ('mPC', 'rPC'):
+        part = entry.get(name)
+        averages += part.values() if isinstance(part, dict) else [None]
+    corruptions = entry['corruptions']
+    return (
+        all(value is None or _is_number(value) for value in averages)
+        and isinstance(entry.get('cells'), int)
+        and isinstance(corruptions, dict)
+        and all(
+            isinstance(severities, dict)
+            and all(
+                severity.isdecimal() and _is_result(result, classifies)
+                for severity, result in severities.items()
+            )
+            for severities in corruptions.values()
+        )
+    )
+
+
+def _is_result(result: Any, classifies: bool) -> bool:
+    if not isinstance(result, dict) or (classifies and 'top1' not in result):
+        return False
+    unreadable = result.get('unreadable', [])
+    scores = [value for name, value in result.items() if name != 'unreadable']
+    return (
+        isinstance(unreadable, list)
+        and all(
+            isinstance(pair, list) and len(pair) == 2 and all(map(_is_text, pair))
+            for pair in unreadable
+        )
+        and all(map(_is_number, scores))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def files(path: Path) -> tuple[Path, Path, Path]:
@@ -248,7 +316,7 @@ def _notes(report: dict) -> list[str]:
                 f'{report["model"]}: {len(result["unreadable"])} images of {name} '
                 f'cannot be read and are not scored: {paths}.'
             )
-    return notes
+    return [markdown_text(note) for note in notes]
 
 
 def _notes_on_empty_classes(report: dict) -> list[str]:

@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from mmdcls.apis.launch import build_runner, check_amp_evaluation
 from mmdcls.apis.run_outputs import check_outputs
 from mmdcls.apis.strategies import leave_out_strategy
 from mmdcls.checkpoints.reading import CheckpointError
-from mmdcls.configs import scope_of
+from mmdcls.configs import building_from, require_parts, scope_of
 from mmdcls.datasets.corruptions import SEVERITIES
 from mmdcls.engine.cpu_runner import join_processes
 from mmdcls.errors import ConfigError
 from mmdcls.files import refuse_overwriting, write_json, write_text
 from mmdcls.layers import input_channels
+from mmdcls.locks import held
 
 from . import classification, downstream, report
 from .cells import Cell, CellStore, file_digest, fingerprint, list_cells
@@ -114,8 +116,10 @@ def run(
         CheckpointError: If the checkpoint does not fit.
         OverwritingError: If the report or the cells would spoil what is read.
         RobustnessError: If a cell has no score.
+        InUseError: If another run writes into ``out``.
     """
     settings = settings or Settings()
+    require_parts(cfg, 'test')
     if data_root:
         check_data_root(data_root)
     scope = scope_of(cfg)
@@ -153,8 +157,11 @@ def run(
     if missing and (not settings.allow_missing or len(missing) == len(cells)):
         raise ConfigError(_describe_missing(missing, len(cells), task))
     runner = CellRunner(model, cfg, task, store, key, settings.batch_size, settings.amp)
-    results = runner.run([cell for cell in cells if cell not in missing])
-    if is_main_process():
+    with held(path.parent) if is_main_process() else nullcontext():
+        with building_from(cfg):
+            results = runner.run([cell for cell in cells if cell not in missing])
+        if not is_main_process():
+            return path
         facts = dict(
             model=name or Path(cfg.filename or 'model').stem,
             task='classification' if TASKS[scope] is classification else scope,

@@ -63,6 +63,8 @@ def make_mini_robustness(
         OverwritingError: If ``target`` is ``source`` or lies in it.
     """
     source, target = Path(source), Path(target)
+    if images_per_class < 1:
+        raise ArgumentError(f'images_per_class={images_per_class} must be at least 1.')
     refuse_overwriting([target], [source])
     if all((target / folder).is_dir() for folder in FOLDERS):
         return False
@@ -107,6 +109,8 @@ def _copy_first(source: Path, target: Path, count: int) -> None:
             )
         (target / folder.name).mkdir(parents=True)
         for path in images[:count]:
+            if not path.is_file():
+                raise ArgumentError(f"'{path}' is no regular file.")
             shutil.copyfile(path, target / folder.name / path.name)
 
 

@@ -247,6 +247,8 @@ def test_every_runner_checks_what_it_loads(runner_cfg):
     assert used.custom_hooks == [
         dict(type='EMAHook'),
         dict(type='mmdcls.StrictCheckpointHook', partial=True, allow_mismatch=True),
+        dict(type='mmdcls.NamedFilesHook'),
+        dict(type='mmdcls.FiniteLossHook'),
     ]
 
 

@@ -259,12 +259,13 @@ def test_no_run(tmp_path):
 def test_robustness_report(tmp_path):
     benchmarks = dict(
         clean=dict(top1=80.0),
-        c=dict(mean_error=40.0, cells=75),
-        cbar=dict(mean_error=30.0, cells=49),
+        c=dict(mean_error=40.0, cells=75, corruptions={}),
+        cbar=dict(mean_error=30.0, cells=49, corruptions={}),
     )
     folder = tmp_path / Path(TABLE_5.rows[2].config).stem
     path = folder / 'robustness/robustness.json'
-    write(path, dict(format=FORMAT, benchmarks=benchmarks))
+    facts = dict(model='a', task='classification', on_the_fly=False, missing=[])
+    write(path, dict(facts, format=FORMAT, benchmarks=benchmarks))
     # One cell of C-bar is missing: not the table's number.
     assert read_robustness(path) == {'clean': 80.0, 'c': 40.0}
     filled = fill_table(TABLE_5, Source(ROOT, tmp_path, count=False))

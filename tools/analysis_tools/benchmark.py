@@ -9,7 +9,12 @@ import statistics
 from importlib.metadata import version
 from pathlib import Path
 
-from mmdcls.command_line import ArgumentParser, config_settings, parse_arguments
+from mmdcls.command_line import (
+    ArgumentParser,
+    config_settings,
+    parse_arguments,
+    whole_number,
+)
 
 
 def main() -> None:
@@ -36,17 +41,24 @@ def main() -> None:
         choices=['inference', 'training'],
         help='default: both, and inference alone for detection',
     )
-    parser.add_argument('--batch-size', type=int, default=8, help='default: 8')
+    parser.add_argument(
+        '--batch-size', type=whole_number(1), default=8, help='default: 8'
+    )
     parser.add_argument(
         '--shape',
-        type=int,
+        type=whole_number(1),
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
         help="the image's size; defaults to the paper's for the task",
     )
-    parser.add_argument('--rounds', type=int, default=11, help='default: 11')
     parser.add_argument(
-        '--iterations', type=int, default=3, help='batches in a turn; default: 3'
+        '--rounds', type=whole_number(1), default=11, help='default: 11'
+    )
+    parser.add_argument(
+        '--iterations',
+        type=whole_number(1),
+        default=3,
+        help='batches in a turn; default: 3',
     )
     parser.add_argument('--compile', action='store_true', help='use torch.compile')
     parser.add_argument(

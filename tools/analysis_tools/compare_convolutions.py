@@ -9,7 +9,7 @@ import dataclasses
 import sys
 import time
 
-from mmdcls.command_line import ArgumentParser
+from mmdcls.command_line import ArgumentParser, whole_number
 
 
 def main() -> None:
@@ -24,12 +24,14 @@ def main() -> None:
         from mmdcls.ops.benchmark.timing import describe_device
 
     defaults = Settings()
-    parser.add_argument('--seeds', type=int, default=5, help='runs of each; default: 5')
+    parser.add_argument(
+        '--seeds', type=whole_number(1), default=5, help='runs of each; default: 5'
+    )
     for name in ('steps', 'batch_size', 'width', 'canvas'):
         value = getattr(defaults, name)
         parser.add_argument(
             f'--{name.replace("_", "-")}',
-            type=int,
+            type=whole_number(1),
             default=value,
             help=f'default: {value}',
         )

@@ -1,6 +1,12 @@
 """Draw test images beside their ground truth and a checkpoint's predictions."""
 
-from mmdcls.command_line import ArgumentParser, config_settings, parse_arguments
+from mmdcls.command_line import (
+    ArgumentParser,
+    config_settings,
+    number_within,
+    parse_arguments,
+    whole_number,
+)
 
 
 def main() -> None:
@@ -9,9 +15,14 @@ def main() -> None:
     parser.add_argument('config', help='a segmentation or detection config')
     parser.add_argument('checkpoint', help='the checkpoint file')
     parser.add_argument('out', help='the PNG file to write')
-    parser.add_argument('--count', type=int, default=4, help='how many images')
     parser.add_argument(
-        '--score-thr', type=float, default=0.3, help='draw objects above this score'
+        '--count', type=whole_number(1), default=4, help='how many images'
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=number_within(0, 1),
+        default=0.3,
+        help='draw objects above this score',
     )
     args = parse_arguments(parser, ('--work-dir', '--data-root', '--allow-pickle'))
 

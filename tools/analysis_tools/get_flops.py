@@ -2,7 +2,12 @@
 
 import json
 
-from mmdcls.command_line import ArgumentParser, config_settings, parse_arguments
+from mmdcls.command_line import (
+    ArgumentParser,
+    config_settings,
+    parse_arguments,
+    whole_number,
+)
 
 
 def main() -> None:
@@ -11,7 +16,7 @@ def main() -> None:
     parser.add_argument('config', help='a config of mmpretrain, mmseg or mmdet')
     parser.add_argument(
         '--shape',
-        type=int,
+        type=whole_number(1),
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
         help="the image's size; defaults to the paper's for the task",

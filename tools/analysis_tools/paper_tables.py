@@ -58,6 +58,10 @@ def run(args: argparse.Namespace) -> None:
 
     silence_mmengine()
     # With --update, the document is read and written on purpose.
+    if args.update and not args.update.is_file():
+        raise paper_tables.PaperTableError(
+            f"--update: '{args.update}' is no file to write tables into."
+        )
     inputs = [*args.throughput, *paper_tables.find_runs(args.work_dirs)]
     refuse_overwriting(filter(None, (args.json, args.update)), inputs)
     if args.json and args.update:

@@ -8,7 +8,7 @@ come from the published files.
 import os
 import sys
 
-from mmdcls.command_line import ArgumentParser
+from mmdcls.command_line import ArgumentParser, whole_number
 from mmdcls.datasets.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS
 from mmdcls.progress import progress_bars
 
@@ -31,9 +31,14 @@ def make_parser() -> ArgumentParser:
     parser.add_argument('--resize', type=int, default=256, help='default: %(default)s')
     parser.add_argument('--crop', type=int, default=224, help='default: %(default)s')
     parser.add_argument('--quality', type=int, default=85, help='default: %(default)s')
-    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     parser.add_argument(
-        '--workers', type=int, default=os.cpu_count(), help='default: %(default)s'
+        '--seed', type=whole_number(0), default=0, help='default: %(default)s'
+    )
+    parser.add_argument(
+        '--workers',
+        type=whole_number(1),
+        default=os.cpu_count(),
+        help='default: %(default)s',
     )
     return parser
 

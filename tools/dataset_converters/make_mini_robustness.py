@@ -6,7 +6,7 @@ scores mean nothing.
 
 import os
 
-from mmdcls.command_line import ArgumentParser
+from mmdcls.command_line import ArgumentParser, whole_number
 from mmdcls.progress import progress_bars
 
 
@@ -17,11 +17,13 @@ def main() -> None:
         '--source', default='data/mini/imagenet/val', help='%(default)s'
     )
     parser.add_argument('--target', default='data/mini/robustness', help='%(default)s')
-    parser.add_argument('--images-per-class', type=int, default=4, help='%(default)s')
+    parser.add_argument(
+        '--images-per-class', type=whole_number(1), default=4, help='%(default)s'
+    )
     parser.add_argument(
         '--size', type=int, default=64, help="the model's crop; default: %(default)s"
     )
-    parser.add_argument('--workers', type=int, default=os.cpu_count())
+    parser.add_argument('--workers', type=whole_number(1), default=os.cpu_count())
     args = parser.parse_args()
 
     with parser.one_sentence_errors(), progress_bars() as bars:

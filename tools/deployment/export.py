@@ -7,7 +7,12 @@ segmentation) or the feature pyramid (detection). It is written only if its outp
 those of PyTorch.
 """
 
-from mmdcls.command_line import ArgumentParser, add_cfg_options
+from mmdcls.command_line import (
+    ArgumentParser,
+    add_cfg_options,
+    number_within,
+    whole_number,
+)
 
 
 def main() -> None:
@@ -25,7 +30,7 @@ def main() -> None:
     )
     parser.add_argument(
         '--shape',
-        type=int,
+        type=whole_number(1),
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
         default=(224, 224),
@@ -33,7 +38,7 @@ def main() -> None:
     )
     parser.add_argument(
         '--tolerance',
-        type=float,
+        type=number_within(0, 1),
         default=1e-5,
         help='how much outputs may differ, relative to the largest; default: 1e-5',
     )

@@ -6,6 +6,7 @@ from mmdcls.command_line import (
     ArgumentParser,
     add_conversion_arguments,
     convert_file,
+    whole_number,
 )
 
 
@@ -30,7 +31,9 @@ def main() -> None:
         help='SRC is a plain ConvNeXt: keep all but its depthwise convolutions, which '
         'start anew',
     )
-    parser.add_argument('--seed', type=int, default=0, help='with --from-convnext')
+    parser.add_argument(
+        '--seed', type=whole_number(0), default=0, help='with --from-convnext'
+    )
     args = parser.parse_args()
     if args.from_convnext:
         _refuse_what_has_no_meaning(parser, args)

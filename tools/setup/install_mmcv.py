@@ -8,14 +8,22 @@ alone, and would hand out one that was compiled against another PyTorch.
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 import torch
 from torch.utils.cpp_extension import CUDA_HOME
+
+try:
+    import fcntl
+except ImportError:  # Windows, where set-ups do not wait for each other.
+    fcntl = None
 
 # Pages of links to the wheels for a device (`cpu`, `cu121`) and a version of PyTorch.
 READY_WHEELS = {
@@ -114,6 +122,29 @@ def install(folder: Path) -> None:
     subprocess.run([*uv, '--python', sys.executable, '--reinstall', wheel], check=True)
 
 
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait until no other set-up compiles the wheel of ``folder``.
+
+    The system lets go of the lock when a process ends, however it ends.
+    """
+    if fcntl is None:
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f'{folder.name}.lock'), 'a+') as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            print(f'Waiting for process {file.read()}, which compiles {folder.name}.')
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f'{os.getpid()} on {socket.gethostname()}')
+        file.flush()
+        yield
+
+
 def works() -> bool:
     """Tell whether MMCV's operators load and run, in a process of their own."""
     check = Path(__file__).with_name('check_mmcv.py')
@@ -147,6 +178,16 @@ def main(requirements: str) -> int:
         pass
     device = target_device()
     folder = wheel_folder(package, version, device)
+    with one_at_a_time(folder):
+        return install_or_build(package, version, device, folder)
+
+
+def install_or_build(package: str, version: str, device: str, folder: Path) -> int:
+    """Install the wheel that was kept, a ready one, or one that is compiled now.
+
+    Returns:
+        The exit status.
+    """
     if folder.is_dir():
         print(f'MMCV {version} was compiled for {device} before: {folder}')
         install(folder)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mmdcls.datasets.loading import refuse_special_file
+
 from .labels import ClassList
 from .report import LabelRange, Report, Sample
 from .source import Source
@@ -100,6 +102,7 @@ def _list_lines(dataset: Any, report: Report) -> list[Sample]:
 
 def _read_lines(dataset: Any) -> Iterator[tuple[str, str, int | None]]:
     """Yield every line with its path and label; 0 where the file has no labels."""
+    refuse_special_file(dataset.ann_file)
     for line in Path(dataset.ann_file).read_text().splitlines():
         if dataset.with_label:
             name, _, label = line.strip().rpartition(' ')

@@ -17,6 +17,7 @@ from mmdcls.datasets.loading import (
     loading_steps,
     loads_image,
     reason_of,
+    refuse_special_file,
     transform_name,
 )
 from mmdcls.errors import ArgumentError
@@ -151,6 +152,7 @@ def _load(
     load: Callable[[Mapping], np.ndarray], sample: Sample, path: str, found: Finding
 ) -> np.ndarray | None:
     try:
+        refuse_special_file(path)
         return load(sample.item)
     except Exception as error:  # Each storage and decoder has exceptions of its own.
         found.problems.append(Problem(path, f'cannot be read ({reason_of(error)})'))

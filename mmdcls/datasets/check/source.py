@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -15,6 +14,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from mmdcls.configs import iter_datasets, iter_metrics
 from mmdcls.errors import ArgumentError
+from mmdcls.files import read_json
 from mmdcls.registry import find_class
 
 from .labels import ClassList
@@ -74,17 +74,66 @@ class AnnotationFiles:
 
 def _read_coco(path: str) -> dict:
     try:
-        content = json.loads(Path(path).read_text())
+        content: Any = read_json(path)
         # Test sets may come without annotations.
         optional = ['annotations'] if 'annotations' in content else []
         for name in ['images', 'categories', *optional]:
             if not all(isinstance(part, dict) for part in content[name]):
                 raise TypeError(f'{name} must be a list of dictionaries')
-        category_names(content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _check_values(content)
+    except (ValueError, KeyError, TypeError) as error:
         reason = f'{type(error).__name__}: {error}'
         raise ValueError(f'is no annotation file in COCO format ({reason})') from error
     return content
+
+
+def _check_values(content: dict) -> None:
+    """Refuse values that nobody can work with; keys may be missing.
+
+    Raises:
+        ValueError: If there is one; the message says where.
+    """
+    category_names(content)
+    for kind in ('images', 'annotations'):
+        for part in content.get(kind) or []:
+            for name, is_right, expected in _VALUES[kind]:
+                if name in part and not is_right(part[name]):
+                    shown = repr(part[name])
+                    raise ValueError(
+                        f'{kind[:-1]} {part.get("id")!r} has {name}='
+                        f'{shown if len(shown) < 60 else shown[:60] + "…"}, where '
+                        f'{expected} is expected'
+                    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, str))
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+
+
+_VALUES: dict[str, tuple] = {
+    'images': (
+        ('id', _is_id, 'a number'),
+        ('file_name', lambda value: isinstance(value, str) and value, 'a name'),
+        ('width', lambda value: _is_number(value) and value > 0, 'a positive number'),
+        ('height', lambda value: _is_number(value) and value > 0, 'a positive number'),
+    ),
+    'annotations': (
+        ('id', _is_id, 'a number'),
+        ('image_id', _is_id, 'a number'),
+        ('category_id', _is_id, 'a number'),
+        ('bbox', _is_box, 'a list of x, y, width and height'),
+        ('area', _is_number, 'a number'),
+    ),
+}
+"""What the values of keys must be, with the words for it."""
 
 
 def category_names(content: dict) -> dict[Any, str]:

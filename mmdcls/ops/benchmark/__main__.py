@@ -44,6 +44,14 @@ from .table import tune, write_choices
 from .timing import describe_device
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f'must be a whole number of at least 1, got {text!r}'
+        )
+    return int(text)
+
+
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line and choose the device."""
     parser = argparse.ArgumentParser(
@@ -56,10 +64,15 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         choices=['float64', 'float32', 'float16', 'bfloat16'],
     )
     parser.add_argument(
-        '--batch-sizes', type=int, nargs='+', help='default: 4 16, on a GPU 64 128'
+        '--batch-sizes',
+        type=_positive,
+        nargs='+',
+        help='default: 4 16, on a GPU 64 128',
     )
-    parser.add_argument('--threads', type=int, help="CPU threads; default: torch's")
-    parser.add_argument('--repetitions', type=int, default=9)
+    parser.add_argument(
+        '--threads', type=_positive, help="CPU threads; default: torch's"
+    )
+    parser.add_argument('--repetitions', type=_positive, default=9)
     parser.add_argument(
         '--compile',
         action='store_true',
@@ -109,7 +122,17 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     args = parser.parse_args(arguments)
     cuda = torch.cuda.is_available()
-    args.device = torch.device(args.device or ('cuda' if cuda else 'cpu'))
+    if not args.minutes > 0:
+        parser.error(f'--minutes must be more than 0, got {args.minutes}')
+    for out in filter(None, (args.out, args.report)):
+        try:
+            Path(out).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            parser.error(f'{out} cannot be written: {error.strerror}')
+    try:
+        args.device = torch.device(args.device or ('cuda' if cuda else 'cpu'))
+    except RuntimeError:
+        parser.error(f'--device {args.device}: PyTorch knows no such device')
     if args.device.type == 'cuda' and not cuda:
         parser.error(f'--device {args.device}: PyTorch finds no GPU here')
     return args

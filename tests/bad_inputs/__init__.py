@@ -1,0 +1,1 @@
+"""A catalogue of bad inputs to the command-line tools, and what they answer."""
