@@ -1,45 +1,25 @@
 """Two runs do not write into one folder."""
 
 import os
-import signal
 
 import pytest
+from helpers.holding import held_by_another
 
 from mmdcls.locks import LOCK, InUseError, held
 
 
-def start_holding(folder):
-    """Fork a process that holds a folder until it is killed; returns its id."""
-    ready, done = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        with held(folder):
-            os.write(done, b'1')
-            signal.pause()
-        os._exit(0)
-    os.read(ready, 1)
-    return pid
-
-
-def kill(pid):
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-
-
 def test_the_second_is_refused_and_told_of_the_first(tmp_path):
-    pid = start_holding(tmp_path)
-    try:
-        with (
-            pytest.raises(InUseError, match=f'in use by process {pid} on '),
-            held(tmp_path),
-        ):
-            pass
-    finally:
-        kill(pid)
+    with (
+        held_by_another(tmp_path) as pid,
+        pytest.raises(InUseError, match=f'in use by process {pid} on '),
+        held(tmp_path),
+    ):
+        pass
 
 
 def test_what_a_killed_one_leaves_is_no_obstacle(tmp_path):
-    kill(start_holding(tmp_path))
+    with held_by_another(tmp_path):
+        pass
     assert (tmp_path / LOCK).exists()
     with held(tmp_path):
         assert str(os.getpid()) in (tmp_path / LOCK).read_text()

@@ -453,3 +453,41 @@ def test_mmcv_is_compiled_only_when_needed(
     said = capsys.readouterr().out
     why = 'the operators of the ready wheel do not run' if ready else reason
     assert (why in said) == ('build' in done)
+
+
+def test_the_second_of_two_set_ups_waits_for_the_first(install_mmcv, tmp_path):
+    folder = tmp_path / 'mmdcls' / 'mmcv'
+    go_read, go = os.pipe()
+    told_read, told = os.pipe()
+
+    def first():
+        with install_mmcv.one_at_a_time(folder):
+            os.write(told, b'holding\n')
+            os.read(go_read, 1)
+            folder.mkdir()
+
+    def second():
+        sys.stdout = os.fdopen(told, 'w', buffering=1)
+        with install_mmcv.one_at_a_time(folder):
+            print('built' if folder.is_dir() else 'missing')
+
+    with os.fdopen(told_read) as lines:
+        one = fork(first)
+        assert lines.readline() == 'holding\n'
+        two = fork(second)
+        assert lines.readline().startswith(f'Waiting for process {one} on ')
+        os.write(go, b'1')
+        assert lines.readline() == 'built\n'
+    for process in (one, two):
+        assert os.waitpid(process, 0)[1] == 0
+
+
+def fork(run):
+    """Run a function in a process of its own; returns its id."""
+    process = os.fork()
+    if process == 0:
+        try:
+            run()
+        finally:
+            os._exit(sys.exc_info()[0] is not None)
+    return process

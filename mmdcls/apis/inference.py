@@ -103,6 +103,8 @@ def make_inferencer(
         CheckpointError: If the checkpoint cannot be read or does not fit.
     """
     cfg = read_config(str(config))
+    if not cfg.get('model'):
+        raise ConfigError(f"The config '{config}' has no model.")
     scope = scope_of(cfg)
     content = read_checkpoint(checkpoint)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from mmengine import registry as root
@@ -26,8 +28,13 @@ def find_type(cfg: Config, kind: Any) -> Callable | None:
     if not isinstance(kind, str):
         return kind if callable(kind) else None
     found = {}
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+    scope = cfg.get('default_scope') or 'mmengine'
+    with suppress(ImportError):
+        importlib.import_module(f'{scope}.registry')
+    with DefaultScope.overwrite_default_scope(scope):
         for registry in registries():
+            if scope not in (registry.scope, *registry.children):
+                continue  # mmengine would warn of it.
             with registry.switch_scope_and_registry(None) as scoped:
                 if (thing := scoped.get(kind)) is not None:
                     found[id(thing)] = thing

@@ -157,6 +157,11 @@ def is_report(content: Any) -> bool:
     if not all(isinstance(content.get(name), kind) for name, kind in kinds.items()):
         return False
     classifies = content['task'] == 'classification'
+    flops = content.get('flops', '')
+    if not _is_number(content.get('parameters')):
+        return False
+    if flops is not None and not _is_number(flops):
+        return False
     return all(map(_is_text, content['missing'])) and all(
         _is_benchmark(entry, classifies) for entry in content['benchmarks'].values()
     )

@@ -57,7 +57,7 @@ RAW = {
     'empty': ('', 'is no annotation file in COCO format'),
     'a list': ('[]', 'is no annotation file in COCO format'),
     'null': ('null', 'is no annotation file in COCO format'),
-    'Latin-1': (b'{"images": "caf\xe9"}', 'is no annotation file in COCO format'),
+    'Latin-1': (b'{"images": "f\xe9e"}', 'is no annotation file in COCO format'),
     'deep': ('[' * 100_000, 'is no annotation file in COCO format'),
     'a pipe': (None, 'annotations.json'),
 }

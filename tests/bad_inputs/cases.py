@@ -70,6 +70,20 @@ def _working_in(folder: Path):
         os.chdir(before)
 
 
+def spread(faults, tools, each: int = 3):
+    """Pair every fault with some of the tools, and every tool with some of the faults.
+
+    Args:
+        faults: The faults, in any order.
+        tools: The tools, more than ``each``.
+        each: The number of tools that a fault is tried on.
+    """
+    tools = list(tools)
+    for i, fault in enumerate(faults):
+        for k in range(each):
+            yield fault, tools[(each * i + k) % len(tools)]
+
+
 def try_case(case: Case, materials: Path, out: Path) -> Answer:
     """Run a tool as a user does, in this process."""
     places = {'m': materials, 'out': out}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from bad_inputs.cases import Case
+from bad_inputs.cases import Case, spread
 
 TOOLS = {
     'test.py': '{{m}}/cls.py {file} --work-dir {{out}}',
@@ -104,16 +104,14 @@ def rows() -> list[Case]:
     faults = [(what, name, sentence) for what, name, _, sentence in FAULTS] + RAW
     cases = [
         Case(what, tool, arguments.format(file=f'{{m}}/{name}'), sentence)
-        for what, name, sentence in faults
-        for tool, arguments in TOOLS.items()
+        for (what, name, sentence), (tool, arguments) in spread(faults, TOOLS.items())
     ]
     named = [tool for tool in TOOLS if 'official' not in tool and tool != 'train.py']
     cases += [
         Case(what, tool, TOOLS[tool].format(file=f'{{m}}/{name}'), sentence)
-        for what, name, _, sentence in MISFITS
-        for tool in named
+        for (what, name, _, sentence), tool in spread(MISFITS, named)
     ]
     return cases + [
         Case(f'resume: {what}', 'train.py', _RESUME.format(file=f'{{m}}/{name}'), name)
-        for what, name, _ in faults
+        for what, name, _ in faults[::2]
     ]

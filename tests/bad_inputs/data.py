@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from bad_inputs.cases import Case
+from bad_inputs.cases import Case, spread
 from bad_inputs.materials import WORDNET_IDS
 
 TOOLS = {
@@ -75,10 +75,8 @@ def write(materials: Path) -> None:
 def rows() -> list[Case]:
     cases = []
     for theme, tools in (('image', TOOLS), ('label map', LABELS)):
-        for kind in KINDS:
-            for tool, arguments in tools.items():
-                if (theme, kind, tool) in ACCEPTED:
-                    continue
+        for kind, (tool, arguments) in spread(KINDS, tools.items(), 4):
+            if (theme, kind, tool) not in ACCEPTED:
                 arguments = arguments.replace('KIND', kind)
                 cases.append(Case(f'{theme}: {kind}', tool, arguments, 'a.png'))
     return cases + [Case(*row) for row in FOLDERS]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bad_inputs.cases import Case
+from bad_inputs.cases import Case, spread
 
 TOOLS = {
     'train.py': '{m}/cls.py --work-dir {out} --cfg-options ',
@@ -39,14 +39,17 @@ OF_TRAINING = [
     ('train_dataloader.dataset.datta_root=x', "has no 'datta_root'; the nearest is"),
     ('train_cfg.max_epochs=None', 'max_epochs=None, where a whole number'),
     ('optim_wrapper.optimizer.lrr=3', "has no 'lrr'; the nearest is 'lr'"),
-    ('optim_wrapper.optimzer.lr=3', "has no 'optimzer'; the nearest is 'optimizer'"),
+    (
+        'optim_wrapper.optimizerr.lr=3',
+        "the nearest is 'optimizer'",
+    ),
     ('model.head.num_clases=3', "has no 'num_clases'; the nearest is 'num_classes'"),
     ('model.head.num_classes=-1', 'model.head'),
     ('model.backbone.arch=tiny9', "model.backbone (type='ConvNeXt')"),
-    ('default_hooks.checkpont.interval=5', "has no 'checkpont'; the nearest is"),
+    ('default_hooks.checkpointt.interval=5', "default_hooks.checkpointt has no 'type'"),
     ('workdir=x', "has no 'workdir'; the nearest is 'work_dir'"),
     ('work_dir=3', 'work_dir=3, where a text is expected'),
-    ('default_scope=mmsegg', 'mmsegg'),
+    ('default_scope=mmsegg', 'is unknown among what mmengine registers'),
     ('runner_type=Runer', "runner_type='Runer' is unknown"),
     ('custom_hooks=x', "custom_hooks='x', where a list is expected"),
     ('load_from=[a.pth]', "load_from=['a.pth'], where a text"),
@@ -61,8 +64,9 @@ def write(materials: Path) -> None:
 def rows() -> list[Case]:
     cases = [
         Case(option, tool, f'{arguments}{option}', sentence)
-        for option, sentence in EVERYWHERE
-        for tool, arguments in TOOLS.items()
+        for (option, sentence), (tool, arguments) in spread(
+            EVERYWHERE, TOOLS.items(), 4
+        )
     ]
     return cases + [
         Case(option, 'train.py', f'{TOOLS["train.py"]}{option}', sentence)

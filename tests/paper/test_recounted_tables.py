@@ -265,6 +265,7 @@ def test_robustness_report(tmp_path):
     folder = tmp_path / Path(TABLE_5.rows[2].config).stem
     path = folder / 'robustness/robustness.json'
     facts = dict(model='a', task='classification', on_the_fly=False, missing=[])
+    facts |= dict(parameters=1, flops=None)
     write(path, dict(facts, format=FORMAT, benchmarks=benchmarks))
     # One cell of C-bar is missing: not the table's number.
     assert read_robustness(path) == {'clean': 80.0, 'c': 40.0}

@@ -93,17 +93,17 @@ def _check_values(content: dict) -> None:
     Raises:
         ValueError: If there is one; the message says where.
     """
-    category_names(content)
-    for kind in ('images', 'annotations'):
+    for kind, words in _KINDS.items():
         for part in content.get(kind) or []:
             for name, is_right, expected in _VALUES[kind]:
                 if name in part and not is_right(part[name]):
                     shown = repr(part[name])
                     raise ValueError(
-                        f'{kind[:-1]} {part.get("id")!r} has {name}='
+                        f'{words} {part.get("id")!r} has {name}='
                         f'{shown if len(shown) < 60 else shown[:60] + "…"}, where '
                         f'{expected} is expected'
                     )
+    category_names(content)
 
 
 def _is_number(value: Any) -> bool:
@@ -118,7 +118,12 @@ def _is_box(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
 
 
+_KINDS = {'images': 'image', 'annotations': 'annotation', 'categories': 'category'}
 _VALUES: dict[str, tuple] = {
+    'categories': (
+        ('id', _is_id, 'a number'),
+        ('name', lambda value: isinstance(value, str), 'a text'),
+    ),
     'images': (
         ('id', _is_id, 'a number'),
         ('file_name', lambda value: isinstance(value, str) and value, 'a name'),
