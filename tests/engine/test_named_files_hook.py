@@ -46,5 +46,12 @@ def test_a_worker_names_it_in_one_sentence(dataset, tmp_path):
     assert '\n' not in sentence.strip()
 
 
+def test_a_file_that_has_vanished(dataset, tmp_path):
+    name_files(dataset)
+    (tmp_path / 'a.png').unlink()
+    with pytest.raises(UnreadableImageError, match=r"a.png' cannot be read: "):
+        dataset[0]
+
+
 def test_other_data_sets_are_left_alone():
     name_files([1, 2])
