@@ -43,13 +43,13 @@ def main() -> None:
         from mmdcls.engine.whole_images_hook import WholeImagesHook
 
         cfg = load_config(args.config, **config_settings(args), splits=('test',))
-        require_parts(cfg, 'test')
         cfg.load_from = args.checkpoint
         cfg.resume = False
         leave_out_strategy(cfg)
         check_outputs(
             cfg, ('test',), (args.out, args.show_dir), (args.config, args.checkpoint)
         )
+        require_parts(cfg, 'test')
         if args.amp:
             check_amp_evaluation(cfg)
             cfg.test_cfg.fp16 = True

@@ -103,10 +103,12 @@ def make_inferencer(
         CheckpointError: If the checkpoint cannot be read or does not fit.
     """
     cfg = read_config(str(config))
+    scope = scope_of(cfg)
     if not cfg.get('model'):
         raise ConfigError(f"The config '{config}' has no model.")
-    scope = scope_of(cfg)
     content = read_checkpoint(checkpoint)
+    # mmengine, which loads them first, takes whatever is there for tensors.
+    tensors_of(content, source=checkpoint)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     loading = loading_of(cfg)
     # mmpretrain builds its pipeline in whatever scope is the current one.

@@ -2,9 +2,8 @@
 
 from .building import building_from
 from .options import change_config
-from .parts import check_parts, require_parts
+from .parts import SCOPES, check_parts, require_parts
 from .reading import (
-    SCOPES,
     SPLITS,
     iter_datasets,
     iter_metrics,

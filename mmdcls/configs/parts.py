@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import logging
 import multiprocessing
@@ -16,7 +17,11 @@ from torch.utils.data import DataLoader
 
 from mmdcls.errors import ConfigError
 
+from .arguments import registries
 from .names import name_of, suggestion
+
+SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
+"""The packages of classification, segmentation and detection, as configs name them."""
 
 _LOADER_PARTS = ('dataset', 'num_batch_per_epoch')
 _WORDS = {
@@ -50,6 +55,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     'tta_model': (dict,),
     'tta_pipeline': (list, tuple),
     'robustness': (dict,),
+    'strategy': (dict,),
     'work_dir': (str,),
     'load_from': (str,),
     'default_scope': (str,),
@@ -78,7 +84,7 @@ NEEDS = {
 
 def known_parts() -> list[str]:
     """List the keys of the uppermost level that anything reads."""
-    return [*_KINDS, 'launcher', 'cfg', 'experiment_name', 'runner_type', 'strategy',
+    return [*_KINDS, 'launcher', 'cfg', 'experiment_name', 'runner_type',
             'custom_imports', 'find_unused_parameters', 'model_wrapper_cfg', 'compile',
             'sync_bn']  # fmt: skip
 
@@ -110,6 +116,12 @@ def check_parts(cfg: Config) -> None:
 
 def _check_environment(cfg: Config) -> None:
     """Check what mmengine learns to be wrong late, or without its key."""
+    scope = cfg.get('default_scope')
+    if scope and not _is_scope(scope):
+        raise ConfigError(
+            f"The {name_of(cfg)} cannot be used: default_scope='{scope}' is no package "
+            f'that registers anything{suggestion(scope, SCOPES)}.'
+        )
     level = cfg.get('log_level')
     if isinstance(level, str) and not isinstance(logging.getLevelName(level), int):
         raise _unexpected(cfg, 'log_level', level, 'INFO, WARNING or the like')
@@ -136,6 +148,13 @@ def _check_environment(cfg: Config) -> None:
                     f'The {name_of(cfg)} cannot be used: default_hooks.checkpoint has '
                     f"no argument '{name}'{suggestion(name, known)}."
                 )
+
+
+def _is_scope(name: str) -> bool:
+    """Tell whether a package has the name, or something is registered under it."""
+    if any(name in (r.scope, *r.children) for r in registries()):
+        return True
+    return name.isidentifier() and importlib.util.find_spec(name) is not None
 
 
 def require_parts(cfg: Config, *uses: str) -> None:

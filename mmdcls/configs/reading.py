@@ -22,12 +22,9 @@ from mmdcls.environment import OPENMMLAB, check_openmmlab
 from mmdcls.errors import ConfigError, MmdclsError
 
 from .names import name_of, reason
-from .parts import check_parts
+from .parts import SCOPES, check_parts
 
 SPLITS = ('train', 'val', 'test')
-SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
-"""The packages of classification, segmentation and detection, as configs name them."""
-
 SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 """The endings of the files that mmengine reads configs from."""
 

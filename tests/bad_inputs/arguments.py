@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bad_inputs.cases import Case
+from mmdcls.ops.benchmark.complete import BEGIN, END
 
 ROBUSTNESS = '{m}/cls.py {m}/cls.pth --data-root {m}/data --out {out} --on-the-fly '
 EXPORT = '{m}/cls.py {m}/cls.pth {out}/m.onnx '
@@ -172,6 +173,17 @@ ROWS = [
      'mmpretrain'),
     ('analysis_tools/draw_predictions.py', '{m}/seg.py {m}/seg.pth {m}/folder',
      "'{m}/folder'"),
+    ('analysis_tools/device_report.py', '{out}/r --minutes 0', '--minutes: must be'),
+    ('analysis_tools/device_report.py', '{out}/r --minutes nan', '--minutes: must'),
+    ('analysis_tools/device_report.py', '{out}/r --only x', "--only names 'x'"),
+    ('analysis_tools/device_report.py', '{m}/no --into {m}/text.txt', 'no.json'),
+    ('analysis_tools/device_report.py', '{m}/reports/keys --into {m}/no.md', 'no.md'),
+    ('analysis_tools/device_report.py', '{m}/reports/keys --into {m}/text.txt',
+     'has no lines'),
+    ('analysis_tools/device_report.py', '{m}/reports/keys --into {m}/device.md',
+     'is no report of'),
+    ('analysis_tools/compare_engines.py', '--select zzz', "--select='zzz' is in"),
+    ('analysis_tools/training_cost.py', '--out', 'expected one argument'),
     ('analysis_tools/plot_positions.py', '{m}/no', 'no'),
     ('analysis_tools/plot_positions.py', '{m}/folder', 'holds no'),
     ('analysis_tools/paper_tables.py', '--tables 9', 'invalid choice'),
@@ -197,7 +209,8 @@ ROWS = [
 
 
 def write(materials: Path) -> None:
-    """Nothing is needed."""
+    """Write a page that takes a report."""
+    (materials / 'device.md').write_text(f'{BEGIN}\n{END}\n')
 
 
 def rows() -> list[Case]:

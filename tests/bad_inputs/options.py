@@ -49,7 +49,7 @@ OF_TRAINING = [
     ('default_hooks.checkpointt.interval=5', "default_hooks.checkpointt has no 'type'"),
     ('workdir=x', "has no 'workdir'; the nearest is 'work_dir'"),
     ('work_dir=3', 'work_dir=3, where a text is expected'),
-    ('default_scope=mmsegg', 'is unknown among what mmengine registers'),
+    ('default_scope=mmsegg', 'is no package that registers anything; the nearest'),
     ('runner_type=Runer', "runner_type='Runer' is unknown"),
     ('custom_hooks=x', "custom_hooks='x', where a list is expected"),
     ('load_from=[a.pth]', "load_from=['a.pth'], where a text"),

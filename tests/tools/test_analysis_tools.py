@@ -159,11 +159,6 @@ def test_device_report_of_all_sections(tmp_path):
         ("'absent.py' does not exist", 'get_flops.py', ['absent.py']),
         ("'absent.py' does not exist", 'benchmark.py', [MINI_CONVNEXT, 'absent.py']),
         (
-            'batch_size=0 must be at least 1',
-            'benchmark.py',
-            [MINI_CONVNEXT, MINI_CONVNEXT, '--batch-size', 0],
-        ),
-        (
             'neither --amp, --channels-last nor --compile',
             'benchmark.py',
             [MINI_RESNET, '--deploy', '--onnx', '--amp', '--shape', 64, 64],
@@ -173,7 +168,6 @@ def test_device_report_of_all_sections(tmp_path):
             'device_report.py',
             ['out', '--quick', '--only', 'Speed'],
         ),
-        ('seeds=0 must be at least 1', 'compare_convolutions.py', ['--seeds', 0]),
         ('holds no */vis_data/scalars.json', 'plot_positions.py', ['configs']),
     ],
     ids=lambda value: None if isinstance(value, list) else str(value)[:40],

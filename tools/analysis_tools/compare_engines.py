@@ -31,10 +31,17 @@ def main() -> None:
 
             from mmdcls.analysis.engine_comparison import compare_engines, to_markdown
             from mmdcls.analysis.engine_runs import ENGINES
+            from mmdcls.errors import ArgumentError
             from mmdcls.files import markdown_facts, write_json
             from mmdcls.ops.benchmark.timing import describe_device
 
             engines = [engine for engine in ENGINES if args.select in engine.name]
+            if not engines:
+                names = ', '.join(engine.name for engine in ENGINES)
+                raise ArgumentError(
+                    f'`select`={args.select!r} is in the name of no engine; there are '
+                    f'{names}.'
+                )
             rows = compare_engines(Path(folder), engines)
         facts = {
             **describe_device(torch.device('cpu')),

@@ -8,11 +8,10 @@ status is 1 if a result is wrong or something failed. ``--into docs/operators.md
 the tables of a finished report into that page instead.
 """
 
-import json
 import sys
 from pathlib import Path
 
-from mmdcls.command_line import ArgumentParser, hide_gpus
+from mmdcls.command_line import ArgumentParser, hide_gpus, number_within
 
 
 def main() -> None:
@@ -20,7 +19,10 @@ def main() -> None:
     parser = ArgumentParser(__doc__, 'work_dirs/h100')
     parser.add_argument('out', help='path of the report, without a suffix')
     parser.add_argument(
-        '--minutes', type=float, default=8.0, help='time that it may take; default: 8'
+        '--minutes',
+        type=number_within(0.1, 1440),
+        default=8.0,
+        help='time that it may take; default: 8',
     )
     parser.add_argument(
         '--only', nargs='+', default=[], metavar='TITLE', help='sections to run'
@@ -40,11 +42,11 @@ def main() -> None:
     args = parser.parse_args()
     hide_gpus(args.device)
     with parser.one_sentence_errors():
+        from mmdcls.files import read_json
         from mmdcls.ops.benchmark.complete import insert_report
 
         if args.into:
-            report = json.loads(Path(f'{args.out}.json').read_text(encoding='utf-8'))
-            insert_report(report, args.into)
+            insert_report(read_json(f'{args.out}.json'), args.into)
             print(f'Written: {args.into}')
             return
         from mmdcls.analysis.device_report import write_device_report

@@ -142,7 +142,7 @@ def to_markdown(report: dict, level: int = 1, documents: bool = False) -> str:
     return '\n'.join(parts)
 
 
-def insert_report(report: dict, document: Path) -> None:
+def insert_report(report: Any, document: Path) -> None:
     """Write a report's tables between two lines of a document, :data:`BEGIN` and after.
 
     Args:
@@ -150,14 +150,22 @@ def insert_report(report: dict, document: Path) -> None:
         document: A Markdown file.
 
     Raises:
-        ArgumentError: If the lines are not there.
+        ArgumentError: If the lines are not there, or if ``report`` is no report.
     """
+    if not document.is_file():
+        raise ArgumentError(f"'{document}' is no file to write tables into.")
     text = document.read_text(encoding='utf-8')
     before, begin, rest = text.partition(f'{BEGIN}\n')
     _, end, after = rest.partition(f'{END}\n')
     if not (begin and end):
         raise ArgumentError(f"'{document}' has no lines '{BEGIN}' and '{END}'.")
-    tables = to_markdown(report, level=3, documents=True)
+    try:
+        tables = to_markdown(report, level=3, documents=True)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ArgumentError(
+            'The JSON file to insert is no report of tools/analysis_tools/'
+            'device_report.py.'
+        ) from error
     write_text(document, f'{before}{begin}\n{tables}\n{end}{after}')
 
 
