@@ -44,7 +44,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         put_in_place(temporary, path)
     except OSError as error:
         # A full disk is told without a name, and nobody knows the temporary one.
-        if error.filename in (None, str(temporary), temporary):
+        if error.errno and error.filename in (None, str(temporary), temporary):
             error.filename = str(path)
         raise
     finally:
