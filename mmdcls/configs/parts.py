@@ -23,6 +23,7 @@ from .names import name_of, suggestion
 SCOPES = ('mmpretrain', 'mmseg', 'mmdet')
 """The packages of classification, segmentation and detection, as configs name them."""
 
+_CHECKPOINT_HOOKS = ('CheckpointHook', 'mmdcls.WholeCheckpointHook', CheckpointHook)
 _LOADER_PARTS = ('dataset', 'num_batch_per_epoch')
 _WORDS = {
     dict: 'a dictionary',
@@ -132,10 +133,7 @@ def _check_environment(cfg: Config) -> None:
         key = 'env_cfg.mp_cfg.mp_start_method'
         raise _unexpected(cfg, key, method, f'one of {", ".join(methods)}')
     hook = (cfg.get('default_hooks') or {}).get('checkpoint')
-    if isinstance(hook, dict) and hook.get('type') in (
-        'CheckpointHook',
-        CheckpointHook,
-    ):
+    if isinstance(hook, dict) and hook.get('type') in _CHECKPOINT_HOOKS:
         # It hands on what it does not know to what saves, after the first epoch.
         known = [
             name
