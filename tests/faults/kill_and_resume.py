@@ -5,11 +5,8 @@ it ends with exit code 1 if any training came out different.
 """
 
 import argparse
-import importlib
-import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -59,10 +56,6 @@ def run_cycles(folder, cycles, seed, names, plain=False):
     Returns:
         Counts by setting: ``trainings``, ``kills``, ``identical`` and ``different``.
     """
-    for package in ('mmpretrain', 'mmseg', 'mmdet'):
-        for part in ('models', 'datasets', 'evaluation'):
-            # Once, and not in every training.
-            importlib.import_module(f'{package}.{part}')
     write_data(folder / 'data')
     moments = random.Random(seed)
     keys = ('trainings', 'kills', 'identical', 'different')
@@ -119,18 +112,12 @@ def kill_and_resume(setting, data, work_dir, moments, seconds, plain=False):
 def kill(processes, seconds):
     """Kill processes after a time; returns whether any was still running."""
     end = time.monotonic() + seconds
-    running = list(processes)
-    statuses = []
-    while running and time.monotonic() < end:
-        for process in list(running):
-            ended, status = os.waitpid(process, os.WNOHANG)
-            if ended:
-                running.remove(process)
-                statuses.append(status)
-        time.sleep(0.005)
+    for process in processes:
+        process.join(max(0.0, end - time.monotonic()))
+    running = [process for process in processes if process.is_alive()]
     for process in running:
-        os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
+        process.kill()
+        process.join()
     return bool(running)
 
 

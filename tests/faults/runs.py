@@ -1,8 +1,9 @@
 """Run the trainings of ``trainings.py``, interrupt them, compare what they leave."""
 
+import itertools
+import multiprocessing
 import os
 import socket
-import sys
 import time
 from pathlib import Path
 
@@ -21,6 +22,19 @@ COMPARED += ('resume_state', 'position_statistics')
 
 # As many as are needed to learn something; enough for a checkpoint and what follows.
 LENGTH = 2
+
+
+# Processes are forked off one that has imported everything and has done nothing yet.
+_context = multiprocessing.get_context('forkserver')
+_context.set_forkserver_preload(
+    ['faults.runs']
+    + [
+        f'{package}.{part}'
+        for package, part in itertools.product(
+            ('mmpretrain', 'mmseg', 'mmdet'), ('models', 'datasets', 'evaluation')
+        )
+    ]
+)
 
 
 class Interrupted(Exception):
@@ -76,55 +90,44 @@ def train(
 
 
 def start(setting, data, work_dir, **options):
-    """Train in processes of their own, forked from this one; returns their ids."""
+    """Train in processes of their own; returns them."""
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))
         port = server.getsockname()[1]
-    return [
-        _fork(setting, data, work_dir, rank, port, options)
+    processes = [
+        _context.Process(
+            target=_train_as, args=(setting, data, work_dir, rank, port, options)
+        )
         for rank in range(setting.processes)
     ]
+    for process in processes:
+        process.start()
+    return processes
 
 
-def _fork(setting, data, work_dir, rank, port, options):
-    process = os.fork()
-    if process:
-        return process
-    status = 1
-    try:
-        Path(work_dir).mkdir(parents=True, exist_ok=True)
-        log = os.open(
-            Path(work_dir, f'{rank}.txt'), os.O_WRONLY | os.O_CREAT | os.O_APPEND
+def _train_as(setting, data, work_dir, rank, port, options):
+    Path(work_dir).mkdir(parents=True, exist_ok=True)
+    log = os.open(Path(work_dir, f'{rank}.txt'), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    torch.set_num_threads(1)
+    if setting.processes > 1:
+        os.environ.update(
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE=str(setting.processes),
+            MASTER_ADDR='127.0.0.1',
+            MASTER_PORT=str(port),
         )
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        torch.set_num_threads(1)
-        if setting.processes > 1:
-            os.environ.update(
-                RANK=str(rank),
-                LOCAL_RANK=str(rank),
-                WORLD_SIZE=str(setting.processes),
-                MASTER_ADDR='127.0.0.1',
-                MASTER_PORT=str(port),
-            )
-            options['launcher'] = 'pytorch'
-        train(setting, data, work_dir, **options)
-        status = 0
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # No cleaning up of what belongs to the parent.
-        os._exit(status)
+        options = {**options, 'launcher': 'pytorch'}
+    train(setting, data, work_dir, **options)
 
 
 def wait(processes):
     """Wait for processes; returns whether all ended well."""
-    statuses = [os.waitpid(process, 0)[1] for process in processes]
-    return not any(statuses)
+    for process in processes:
+        process.join()
+    return not any(process.exitcode for process in processes)
 
 
 def last_checkpoint(work_dir):
