@@ -85,7 +85,8 @@ def check_launcher(launcher: str) -> None:
         ('WORLD_SIZE', 1, size),
         ('RANK', 0, size - 1),
         ('LOCAL_RANK', 0, size - 1),
-        ('MASTER_PORT', 1, 65535),
+        # 0 lets the system choose, which one process alone may do.
+        ('MASTER_PORT', 0, 65535),
     ):
         if not lowest <= numbers[name] <= highest:
             raise ArgumentError(

@@ -258,7 +258,7 @@ def _row(report: dict) -> list[str]:
         entry = benchmarks.get(name, {})
         cells[column] = _number(entry.get('top1'))
         if name in _CELLS and entry:
-            cells[column] = _number(entry['mean_error'])
+            cells[column] = _number(entry.get('mean_error'))
             if entry['cells'] < _CELLS[name]:
                 cells[column] += f' ({entry["cells"]} of {_CELLS[name]} cells)'
     c = benchmarks.get('c', {})

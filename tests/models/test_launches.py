@@ -7,7 +7,7 @@ import torch
 from helpers.versions import needs_compile, needs_triton
 from mmpretrain.models.backbones.convnext import ConvNeXtBlock
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from mmdcls.models import ConvNeXtDCLS, stage
 from mmdcls.models.convnext_block import run_in_nchw
@@ -45,10 +45,12 @@ class Launches(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.name().split('::')[1].split('.')[0]
         result = function(*args, **(kwargs or {}))
-        tensors = [t for t in tree_leaves((args, kwargs, result)) if torch.is_tensor(t)]
+        tensors = [
+            t for t in tree_flatten((args, kwargs, result))[0] if torch.is_tensor(t)
+        ]
         if name not in NO_LAUNCH and any(t.numel() >= self.size for t in tensors):
             gradients = name == 'convolution_backward' and self.size
-            self.counts[name] += len(tree_leaves(result)) if gradients else 1
+            self.counts[name] += len(tree_flatten(result)[0]) if gradients else 1
         return result
 
 

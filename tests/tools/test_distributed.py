@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -193,7 +194,8 @@ def test_fsdp_after_a_crash_gets_the_weights_of_one_process(
     )
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-4000:]
     assert (tmp_path / 'out/crashed').exists()
-    assert 'resumed epoch: 0, iter: 1' in process.stdout + process.stderr
+    # The other process may have come one iteration farther before it was ended.
+    assert re.search(r'resumed epoch: 0, iter: [12]', process.stdout + process.stderr)
     # Any run loads them.
     actual = torch.load(tmp_path / 'out/iter_3.pth', weights_only=False)['state_dict']
     expected = torch.load(two_processes / 'iter_3.pth', weights_only=False)
