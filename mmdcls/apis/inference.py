@@ -26,7 +26,13 @@ from torch import nn
 
 from mmdcls.checkpoints.comparison import check_state_dict
 from mmdcls.checkpoints.reading import read_checkpoint, tensors_of
-from mmdcls.configs import building_from, change_config, read_config, scope_of
+from mmdcls.configs import (
+    building_from,
+    change_config,
+    read_config,
+    require_model,
+    scope_of,
+)
 from mmdcls.converters.checkpoint_files import Checkpoint, open_checkpoint
 from mmdcls.datasets.loading import (
     DEFAULT_LOADING,
@@ -63,8 +69,7 @@ def load_trained(
     """
     cfg = read_config(str(config))
     change_config(cfg, options)
-    if not cfg.get('model'):
-        raise ConfigError(f"The config '{config}' has no model.")
+    require_model(cfg, config)
     # As mmengine's Runner does.
     if cfg.get('data_preprocessor'):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
@@ -104,8 +109,7 @@ def make_inferencer(
     """
     cfg = read_config(str(config))
     scope = scope_of(cfg)
-    if not cfg.get('model'):
-        raise ConfigError(f"The config '{config}' has no model.")
+    require_model(cfg, config)
     content = read_checkpoint(checkpoint)
     # mmengine, which loads them first, takes whatever is there for tensors.
     tensors_of(content, source=checkpoint)

@@ -15,7 +15,13 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
 from mmdcls.checkpoints import read_checkpoint, tensors_of, with_prefix
-from mmdcls.configs import SPLITS, building_from, change_config, read_config
+from mmdcls.configs import (
+    SPLITS,
+    building_from,
+    change_config,
+    read_config,
+    require_model,
+)
 from mmdcls.engine.cpu_runner import CPURunner, check_launcher
 from mmdcls.errors import ConfigError
 
@@ -50,21 +56,16 @@ def load_config(
             its data cannot be moved to ``data_root``, or if ``cfg_options`` cannot be.
     """
     cfg = read_config(config)
-    _check_model(config, cfg)
+    require_model(cfg, config)
     cfg.launcher = launcher
     if data_root:
         set_data_root(cfg, data_root, splits)
     change_config(cfg, cfg_options)
-    _check_model(config, cfg)
+    require_model(cfg, config)
     default_work_dir = str(Path('work_dirs') / Path(config).stem)
     cfg.work_dir = work_dir or cfg.get('work_dir') or default_work_dir
     use_available_device(cfg)
     return cfg
-
-
-def _check_model(config: str, cfg: Config) -> None:
-    if not cfg.get('model'):
-        raise ConfigError(f"The config '{config}' has no model.")
 
 
 def use_available_device(cfg: Config) -> None:

@@ -2,7 +2,7 @@
 
 from .building import building_from
 from .options import change_config
-from .parts import SCOPES, check_parts, require_parts
+from .parts import SCOPES, check_parts, require_model, require_parts
 from .reading import (
     SPLITS,
     iter_datasets,
@@ -20,6 +20,7 @@ __all__ = [
     'iter_datasets',
     'iter_metrics',
     'read_config',
+    'require_model',
     'require_parts',
     'scope_of',
 ]

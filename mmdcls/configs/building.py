@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 from mmdcls.errors import ConfigError, MmdclsError
 
 from .arguments import accepted_arguments, parameters_of
-from .names import name_of, reason, suggestion
+from .names import name_of, reason, shown_type, suggestion
 
 _BUILDERS = {
     build_from_cfg.__code__: '',
@@ -128,7 +128,8 @@ def _describe(error: Exception, cfg: Config) -> str | None:
         known = ', '.join(map(str, part)) or 'no settings'
         return f"{key or f'a part ({known})'} has no 'type'"
     kind, thing = frame.f_locals.get('obj_type'), frame.f_locals.get('obj_cls')
-    where = f"{key} (type='{_shown(kind)}')" if key else f"type='{_shown(kind)}'"
+    named = f"type='{shown_type(kind)}'"
+    where = f'{key} ({named})' if key else named
     if thing is None:
         return _unknown_type(key, kind, frame.f_locals.get('registry'))
     if inside and _is_ours(inside[-1]):
@@ -190,10 +191,6 @@ def _refusal(error: Exception, thing: Callable, args: dict) -> str:
 
 def _is_ours(frame: FrameType) -> bool:
     return frame.f_globals.get('__name__', '').partition('.')[0] == 'mmdcls'
-
-
-def _shown(kind: Any) -> str:
-    return kind if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))
 
 
 def _key_in_parent(

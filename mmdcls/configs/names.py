@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 from mmengine.config import Config
 
@@ -11,6 +12,11 @@ from mmengine.config import Config
 def name_of(cfg: Config) -> str:
     """Return the words that a message has for a config: its file, if it has one."""
     return f"config '{cfg.filename}'" if cfg.filename else 'config'
+
+
+def shown_type(kind: Any) -> str:
+    """Write what a config has as ``type``: a name, or the class itself."""
+    return kind if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

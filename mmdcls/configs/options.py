@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmdcls.errors import ConfigError
 
 from .arguments import accepted_arguments, find_type
-from .names import name_of, reason, suggestion
+from .names import name_of, reason, shown_type, suggestion
 from .parts import check_parts, dataloader_keys, known_parts
 
 _FILLED_IN = {
@@ -100,7 +100,7 @@ def _check_new(
     elif 'type' in owner:
         kind = find_type(cfg, owner['type'])
         known = kind and accepted_arguments(kind)
-        whole = f"{place} (type='{_shown(owner['type'])}') of the {name_of(cfg)}"
+        whole = f"{place} (type='{shown_type(owner['type'])}') of the {name_of(cfg)}"
     else:
         known, whole = (list(owner) if bare_part else None), f'{place} of the config'
         if known is not None:  # What mmengine fills in where a config is silent.
@@ -116,7 +116,3 @@ def _check_new(
             logger='current',
             level=logging.WARNING,
         )
-
-
-def _shown(kind: Any) -> str:
-    return kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))

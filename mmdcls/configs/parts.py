@@ -155,6 +155,20 @@ def _is_scope(name: str) -> bool:
     return name.isidentifier() and importlib.util.find_spec(name) is not None
 
 
+def require_model(cfg: Config, config: object) -> None:
+    """Refuse a config that has no model.
+
+    Args:
+        cfg: The config.
+        config: What the user named it by.
+
+    Raises:
+        ConfigError: If it has none.
+    """
+    if not cfg.get('model'):
+        raise ConfigError(f"The config '{config}' has no model.")
+
+
 def require_parts(cfg: Config, *uses: str) -> None:
     """Refuse a config that lacks a part which a run cannot be without.
 
